@@ -1,0 +1,1 @@
+"""Federated image classification that knows what it does not know."""

@@ -1,0 +1,160 @@
+"""Releases: folders that hold all that is needed to answer an image, and nothing that runs code when it is read.
+
+A release is ``weights.safetensors`` beside ``card.json``. The card alone suffices to rebuild everything around the
+weights: architecture, labels, preprocessing, detector settings, calibration, metrics, how it was trained. The release's
+id is the digest of both, so that a damaged or altered release is noticed when it is loaded. Needs numpy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+__all__ = ["FORMAT", "Release", "ReleaseError", "Weights", "choose", "current", "identify", "load", "releases", "save"]
+
+FORMAT = 1
+CARD, WEIGHTS, CURRENT = "card.json", "weights.safetensors", "current"
+
+Weights = dict[str, np.ndarray]
+
+
+class ReleaseError(ValueError):
+    """A release that is missing, damaged, altered, or of a format that this program does not know."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release in memory.
+
+    Args:
+        id: 12 hexadecimal digits, the digest of card and weights.
+        card: the JSON card.
+        weights: arrays by name, ``classifier.…`` and ``denoiser.…``; float16 or float32.
+    """
+
+    id: str
+    card: dict[str, Any]
+    weights: Weights
+
+
+def identify(card: Mapping[str, Any], tensors: bytes) -> str:
+    """Digest of a card and its serialised weights: the first 12 hexadecimal digits of SHA-256."""
+    text = json.dumps({k: v for k, v in card.items() if k != "id"}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(hashlib.sha256(tensors).digest() + text.encode()).hexdigest()[:12]
+
+
+def save(folder: Path, card: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Path:
+    """Write a release into ``folder/<id>``, whole or not at all.
+
+    Args:
+        folder: where the releases of a node are kept; made when it is missing.
+        card: the JSON card; ``format`` and ``id`` are added.
+        weights: arrays by name.
+
+    Returns:
+        The release's own folder. Saving the same content twice gives the same folder, and mends one that was damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = save_tensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    # Through JSON once, so that the digest is taken of what a reader will see (lists for tuples, strings for keys).
+    full: dict[str, Any] = json.loads(json.dumps({**card, "format": FORMAT}))
+    full["id"] = identify(full, tensors)
+    target: Path = folder / full["id"]
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+    try:
+        write_through(part / WEIGHTS, tensors)
+        write_through(part / CARD, (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode())
+        part.chmod(0o755)
+        if not intact(target):
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def intact(path: Path) -> bool:
+    """Whether there is a release that loads."""
+    try:
+        load(path)
+    except ReleaseError:
+        return False
+    return True
+
+
+def load(path: Path) -> Release:
+    """Read a release and check that it is whole.
+
+    Raises:
+        ReleaseError: when a file is missing or unreadable, the format is unknown, or the content is not what the id
+            says.
+    """
+    try:
+        card = json.loads((path / CARD).read_bytes())
+        tensors = (path / WEIGHTS).read_bytes()
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{path} is not a release: {Path(error.filename).name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ReleaseError(f"{path} has not the release format {FORMAT} that this version of fedlmd reads")
+    if card.get("id") != identify(card, tensors):
+        raise ReleaseError(f"{path} was damaged or altered: its content does not match its id; install it again")
+    try:
+        return Release(card["id"], card, load_tensors(tensors))
+    except SafetensorError as error:
+        raise ReleaseError(f"{path / WEIGHTS} is not a safetensors file: {error}") from None
+    except KeyError as error:
+        raise ReleaseError(f"{path / WEIGHTS} has numbers of a kind that numpy does not know: {error}") from None
+
+
+def releases(folder: Path) -> list[Path]:
+    """The releases in a folder, newest first."""
+    found = [path.parent for path in folder.glob(f"*/{CARD}") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda path: (path / CARD).stat().st_mtime_ns, reverse=True)
+
+
+def choose(folder: Path, release: str) -> None:
+    """Make one of a folder's releases the current one.
+
+    Raises:
+        ReleaseError: when the folder has no such release.
+    """
+    if release not in [path.name for path in releases(folder)]:
+        raise ReleaseError(f"there is no release {release!r} here; there are {names(folder)}")
+    part = folder / f".{CURRENT}.part"
+    write_through(part, release.encode())
+    os.replace(part, folder / CURRENT)
+
+
+def current(folder: Path) -> Path | None:
+    """The release that was chosen last, else the newest, or None when there is none."""
+    found = {path.name: path for path in releases(folder)}
+    chosen = folder / CURRENT
+    name = chosen.read_text(encoding="utf-8") if chosen.exists() else ""
+    return found.get(name) or next(iter(found.values()), None)
+
+
+def names(folder: Path) -> str:
+    """The ids of a folder's releases, for messages."""
+    return ", ".join(path.name for path in releases(folder)) or "none"
+
+
+def write_through(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it: a rename must never expose an empty file after a power cut."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

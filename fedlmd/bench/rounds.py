@@ -1,0 +1,70 @@
+"""What a round of the federation costs beyond training: with the warm trainer, and with one process per message."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import statistics
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fedlmd.client import NodeClient
+from fedlmd.cluster import Cluster, free_port
+from fedlmd.progress import Progress
+
+__all__ = ["measure"]
+
+ROUNDS = 4
+SETTINGS = f"""
+labels = ["0", "1", "2", "3", "4"]
+[data.partition]
+kind = "iid"
+workers = 2
+[classifier]
+steps = {ROUNDS}
+[denoiser]
+steps = {ROUNDS}
+[calibration]
+images = 20
+[federation]
+rounds = {ROUNDS}
+"""
+
+
+def measure(output: Path) -> Iterator[Progress | dict[str, Any]]:
+    """Run the same short federation twice, side by side in one go; the last item is the result as JSON has it.
+
+    A round's overhead is its duration at the server less the training (data at hand, weights in, weights out) of the
+    slowest worker.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    settings = output / "rounds.toml"
+    settings.write_text(SETTINGS)
+    overheads: dict[str, list[float]] = {}
+    for kind in ("warm", "cold"):
+        home = output / kind
+        shutil.rmtree(home, ignore_errors=True)
+        cluster = Cluster(home, settings, (free_port(), free_port(), free_port()), cold=kind == "cold")
+        overheads[kind] = []
+        try:
+            cluster.start()
+            client = NodeClient(cluster.server.url)
+            for event in client.events(client.start_run({})):
+                if event["event"] == "round":
+                    slowest = max(worker["metrics"]["seconds-training"] for worker in event["workers"])
+                    overheads[kind].append(round(event["seconds"] - slowest, 2))
+                    yield Progress(kind, event["round"], ROUNDS)
+        finally:
+            cluster.stop()
+    yield {
+        # The first round is left out: there the warm trainer loads its data, as every cold round does.
+        "figures": {f"round_overhead_{kind}_seconds": statistics.median(of[1:]) for kind, of in overheads.items()},
+        "rounds": overheads,
+        "command": "fedlmd bench rounds",
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {name: version(name) for name in ("fedlmd", "flwr", "torch")},
+        "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
+    }

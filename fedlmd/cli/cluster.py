@@ -1,0 +1,165 @@
+"""Commands on a cluster: demo, serve, federate, and the benchmarks that need one."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedlmd import demo as demonstration
+from fedlmd import settings
+from fedlmd.bench import rounds as bench_rounds
+from fedlmd.cli.options import CORES, JsonFile, SettingsFile, read_settings
+from fedlmd.cli.show import (
+    asked_line,
+    bars,
+    clear,
+    console,
+    event_line,
+    fail,
+    report_lines,
+    report_table,
+    round_line,
+    show,
+    watched,
+    write,
+)
+from fedlmd.client import NodeClient
+from fedlmd.node import NodeConfig, run
+from fedlmd.progress import Progress
+
+__all__ = ["bench_app", "demo", "federate", "serve"]
+
+bench_app = typer.Typer(help="Measure what the README's tables say.", no_args_is_help=True)
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for homes, releases and the picture.")] = Path("demo-output"),
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C.")] = False,
+    json_file: JsonFile = None,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Train a federation of three nodes on this machine and ask it known and unknown digits."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    steps = demonstration.demo(
+        output,
+        settings=settings_file or demonstration.SETTINGS,
+        pretrained=pretrained,
+        keep=threading.Event() if keep else None,
+    )
+    out = console()
+    with bars() as shown:
+        tasks: dict[str, Any] = {}
+        for step in steps:
+            if isinstance(step, Progress):
+                show(shown, tasks, step)
+            elif isinstance(step, demonstration.Note):
+                clear(shown, tasks)
+                shown.console.print(f"[bold]·[/] {step.text}")
+            elif isinstance(step, demonstration.RoundDone):
+                clear(shown, tasks)
+                shown.console.print(round_line(step))
+            elif isinstance(step, demonstration.Asked):
+                shown.console.print(asked_line(step))
+            else:
+                shown.stop()
+                out.print("\nthe federation's release on test digits that no site has seen:")
+                out.print(report_table(step.report))
+                out.print(report_lines(step.report))
+                out.print(f"picture   {step.picture}\nrelease   {step.release}")
+                out.print(f"{step.figures['seconds']:.0f} s in all, {step.figures['peak_rss_mib']} MiB at most")
+                write({"figures": step.figures}, json_file)
+                if keep:
+                    out.print("the cluster stays up; Ctrl-C ends it")
+
+
+def serve(
+    role: Annotated[str, typer.Option(help="server or worker.", envvar="FEDLMD_ROLE")],
+    name: Annotated[str, typer.Option(help="The node's name.", envvar="FEDLMD_NAME")] = "node",
+    home: Annotated[Path, typer.Option(help="The node's folder.", envvar="FEDLMD_HOME")] = Path("node-home"),
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="TOML file with the node's settings.", envvar="FEDLMD_SETTINGS")
+    ] = None,
+    worker: Annotated[int, typer.Option(help="Which share of a divided source, from 0.", envvar="FEDLMD_WORKER")] = 0,
+    host: Annotated[str, typer.Option(help="Address of the REST service.", envvar="FEDLMD_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the REST service.", envvar="FEDLMD_PORT")] = 8000,
+    superlink: Annotated[
+        str, typer.Option(help="host:port of Flower's server.", envvar="FEDLMD_SUPERLINK")
+    ] = "127.0.0.1:9092",
+    flower_port: Annotated[
+        int, typer.Option(help="A worker's port for its own Flower processes.", envvar="FEDLMD_FLOWER_PORT")
+    ] = 9094,
+    threads: Annotated[int, typer.Option(help="Processor cores to use.", min=1, envvar="FEDLMD_CORES")] = CORES,
+) -> None:
+    """Be a node of a cluster until Ctrl-C."""
+    if role not in ("server", "worker"):
+        fail(f"--role is {role!r}; it is server or worker")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run(
+        NodeConfig(
+            name=name,
+            role="server" if role == "server" else "worker",
+            home=home.absolute(),
+            settings=read_settings(settings_file),
+            worker=worker,
+            host=host,
+            port=port,
+            superlink=superlink,
+            flower_port=flower_port,
+            threads=threads,
+        )
+    )
+
+
+def federate(
+    server: Annotated[str, typer.Option(help="URL of the server's REST service.")] = "http://127.0.0.1:9000",
+    settings_file: SettingsFile = None,
+    labels: Annotated[str, typer.Option(help="Labels to learn, comma separated; the settings' without it.")] = "",
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Start a federated run at a server and follow it; Ctrl-C leaves it running."""
+    changes = settings.to_mapping(settings.read(settings_file)) if settings_file else {}
+    changes.pop("data", None)  # each site's own matter
+    order: dict[str, Any] = {"settings": changes, "pretrained_detector": pretrained}
+    if labels:
+        order["labels"] = labels.split(",")
+    client, out = NodeClient(server), console()
+    number = client.start_run(order)
+    out.print(f"run {number} at {server}")
+    for event in client.events(number):
+        out.print(event_line(event))
+        if event["event"] == "finished":
+            write(event, json_file)
+        if event["event"] in ("failed", "stopped"):
+            fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
+
+
+@bench_app.command("rounds")
+def bench_rounds_command(
+    output: Annotated[Path, typer.Option(help="Folder for the clusters' homes.")] = Path("bench-output"),
+    json_file: JsonFile = Path("benchmarks/rounds.json"),
+) -> None:
+    """Measure a round's cost beyond training, with the warm trainer and without."""
+    for result in watched(bench_rounds.measure(output)):
+        table = Table(title="seconds of a round beyond training", show_edge=False, title_justify="left")
+        for column in ("trainer", "median", "rounds"):
+            table.add_column(column)
+        for kind in ("warm", "cold"):
+            table.add_row(
+                kind, f"{result['figures'][f'round_overhead_{kind}_seconds']:.1f}", str(result["rounds"][kind])
+            )
+        Console(highlight=False).print(table)
+        write(result, json_file)

@@ -1,0 +1,165 @@
+"""What the command line shows: progress bars, tables, sentences, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from fedlmd.answer import Answer
+from fedlmd.demo import Asked, RoundDone
+from fedlmd.evaluation import Report
+from fedlmd.progress import Progress
+
+__all__ = [
+    "asked_line",
+    "bars",
+    "clear",
+    "console",
+    "event_line",
+    "fail",
+    "in_words",
+    "report_lines",
+    "report_table",
+    "round_line",
+    "show",
+    "watched",
+    "write",
+]
+
+
+def fail(sentence: str) -> NoReturn:
+    """End with a sentence."""
+    Console(stderr=True).print(f"[bold red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def console() -> Console:
+    """Where people read: standard error, so that standard output stays clean for --json -."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars with figures, elapsed time and time left."""
+    columns = (
+        TextColumn("[cyan]{task.description:<12}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console(), transient=False) as shown:
+        yield shown
+
+
+def show(bars: Bars, tasks: dict[str, Any], step: Progress) -> None:
+    """Bring a stage's bar up to date."""
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in step.metrics.items())
+    if step.stage not in tasks:
+        tasks[step.stage] = bars.add_task(step.stage, total=step.total, figures=figures)
+    bars.update(tasks[step.stage], completed=step.done, total=step.total, figures=figures)
+
+
+def watched(steps: Iterable[Progress | Any]) -> Iterator[Any]:
+    """Show progress as bars; yield everything else."""
+    with bars() as shown:
+        tasks: dict[str, Any] = {}
+        for step in steps:
+            if isinstance(step, Progress):
+                show(shown, tasks, step)
+            else:
+                yield step
+
+
+def write(result: dict[str, Any], file: Path | None) -> None:
+    """Give a result as JSON, where that was asked for."""
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    if file is not None and str(file) == "-":
+        typer.echo(text, nl=False)
+    elif file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def round_line(step: RoundDone) -> str:
+    """A round in one line for each worker."""
+    left = (step.rounds - step.number) * step.seconds
+    head = f"[bold]round {step.number}/{step.rounds}[/]  {step.seconds:.0f} s"
+    head += f", about {left:.0f} s of rounds left" if left else ", the last"
+    lines = [head]
+    shown = {
+        "accuracy before": "accuracy",
+        "classifier loss": "classifier-loss",
+        "denoiser loss": "denoiser-loss",
+        "images": "num-examples",
+    }
+    for worker in sorted(step.workers, key=lambda of: str(of["name"])):
+        figures = (f"{words} {worker['metrics'][key]:.5g}" for words, key in shown.items() if key in worker["metrics"])
+        lines.append(f"    {worker['name']}: {', '.join(figures)}")
+    return "\n".join(lines)
+
+
+def asked_line(step: Asked) -> str:
+    """An answer in one line."""
+    said = step.answer
+    right = said["is_ood"] != step.known
+    verdict = "unknown" if said["is_ood"] else f"a {said['prediction']}"
+    mark = "[green]✓[/]" if right else "[red]✗[/]"
+    return (
+        f"  {mark} {step.node} was shown a {step.label} ({'known' if step.known else 'unknown'}): it says {verdict}, "
+        f"score {said['score']:.2f} against {said['threshold']:.2f}, p {said['p_value']:.3f}"
+    )
+
+
+def clear(bars: Bars, tasks: dict[str, Any]) -> None:
+    """Take all bars away: what they showed has ended."""
+    for task in tasks.values():
+        bars.remove_task(task)
+    tasks.clear()
+
+
+def report_table(report: Report) -> Table:
+    """An evaluation as a table."""
+    table = Table(show_edge=False)
+    for column in ("score", "AUROC", "AUPR", "FPR at 95% TPR"):
+        table.add_column(column, justify="left" if column == "score" else "right")
+    for name, of in report.separations.items():
+        table.add_row(name, f"{of.auroc:.4f}", f"{of.aupr:.4f}", f"{of.fpr95:.4f}")
+    return table
+
+
+def report_lines(report: Report) -> str:
+    """What a table of an evaluation does not say."""
+    return (
+        f"accuracy {report.classification.accuracy:.4f} on {report.classification.images} known images\n"
+        f"false alarms {report.false_alarm_rate:.4f} of {report.known} known, chosen rate {report.alpha:g}; "
+        f"found {report.detection_rate:.4f} of {report.unknown} unknown"
+    )
+
+
+def in_words(answer: Answer) -> str:
+    """An answer as a sentence."""
+    what = "unknown" if answer.is_ood else f"a {answer.prediction}"
+    closest = f", closest to a {answer.prediction}" if answer.is_ood else ""
+    return f"{what}{closest} (score {answer.score:.2f}, threshold {answer.threshold:.2f}, p {answer.p_value:.3f})"
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """A run's event in words."""
+    if event["event"] == "round":
+        of = (event["round"], event["rounds"], event["seconds"], event["workers"], event["metrics"])
+        return round_line(RoundDone(*of))
+    rest = {name: value for name, value in event.items() if name not in ("event", "time", "pid")}
+    return f"[bold]{event['event']}[/] {json.dumps(rest, ensure_ascii=False)}"

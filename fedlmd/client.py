@@ -1,0 +1,87 @@
+"""A client of a node's REST service: what the command line, the demo and the benchmarks say to a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import httpx
+
+__all__ = ["NodeClient", "NodeError"]
+
+
+class NodeError(RuntimeError):
+    """A node did not answer, or refused; the text is its own sentence where it gave one."""
+
+
+@final
+@dataclass(frozen=True)
+class NodeClient:
+    """One node.
+
+    Args:
+        url: such as "http://127.0.0.1:9000".
+        timeout: seconds that an answer may take.
+    """
+
+    url: str
+    timeout: float = 60.0
+
+    def health(self) -> dict[str, Any]:
+        """What the node does."""
+        return self.ask("GET", "/health")
+
+    def start_run(self, order: dict[str, Any]) -> str:
+        """Start a federated run at the server; returns its id."""
+        return str(self.ask("POST", "/v1/runs", json=order)["run"])
+
+    def stop_run(self, run: str) -> None:
+        """Stop a federated run."""
+        self.ask("DELETE", f"/v1/runs/{run}")
+
+    def infer(self, image: bytes, **query: str | float | bool) -> dict[str, Any]:
+        """Let the node answer one image, given as the bytes of a file."""
+        return self.ask("POST", "/infer", files={"image": ("image.png", image)}, params=query)
+
+    def events(self, run: str) -> Iterator[dict[str, Any]]:
+        """A run's events from the first to the last, as they come."""
+        try:
+            with self.connection() as http, http.stream("GET", f"/v1/runs/{run}/events") as response:
+                if response.is_error:
+                    response.read()
+                    raise NodeError(sentence(response))
+                for line in response.iter_lines():
+                    if line.startswith("data:"):
+                        yield json.loads(line.removeprefix("data:"))
+        except httpx.HTTPError as error:
+            raise NodeError(f"the server at {self.url} went away: {error}") from None
+
+    def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
+        """One request.
+
+        Raises:
+            NodeError: when there is no answer, or it is an error.
+        """
+        try:
+            with self.connection() as http:
+                response = http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            raise NodeError(f"no node answers at {self.url} ({error}); start one with: fedlmd serve") from None
+        if response.is_error:
+            raise NodeError(sentence(response))
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def connection(self) -> httpx.Client:
+        """A connection for one request. A cluster's nodes are not behind the proxy that the environment may name."""
+        return httpx.Client(base_url=self.url, timeout=self.timeout, trust_env=False)
+
+
+def sentence(response: httpx.Response) -> str:
+    """A node's error in words."""
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the node answered {response.status_code}"

@@ -1,0 +1,43 @@
+"""The one contract of all detectors, and the simplest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Detector", "MaxLogit", "scored"]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Tells how strange images are."""
+
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Scores of images in [-1, 1]; higher is stranger. The same image always gets the same score."""
+        ...
+
+
+@final
+class MaxLogit:
+    """The classifier's largest logit, negated (Vaze et al. 2022; MLS): it shrinks on images unlike the training's.
+
+    Args:
+        classifier: images to logits (B, K).
+    """
+
+    def __init__(self, classifier: Callable[[Tensor], Tensor]) -> None:
+        self.classifier = classifier
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Minus the largest logit."""
+        return -self.classifier(images).max(1).values
+
+
+def scored(detector: Detector, images: Float[Tensor, "n c h w"], batch_size: int = 64) -> Float[Tensor, " n"]:
+    """Scores of many images, batch by batch."""
+    return torch.cat([detector.score(batch) for batch in torch.split(images, batch_size)])

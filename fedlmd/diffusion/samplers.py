@@ -1,0 +1,94 @@
+"""Reverse steps from noise to image, with as many or as few steps as one can afford."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fedlmd.diffusion.schedule import Schedule
+
+__all__ = ["Denoiser", "Noise", "reverse_step", "sample", "timesteps"]
+
+
+# Draws standard normal noise of a shape. Randomness is an argument everywhere, so that a caller can share it, fix it or
+# take it from a test.
+Noise = Callable[[tuple[int, ...]], Tensor]
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Predicts the velocity v of noisy images; label None means unconditional."""
+
+    def __call__(
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], label: Int[Tensor, " b"] | None = None, /
+    ) -> Float[Tensor, "b c h w"]:
+        """The velocities v at levels t (B,)."""
+        ...
+
+
+def timesteps(schedule: Schedule, steps: int, start: float = 1.0) -> list[int]:
+    """Noise levels that a sampler visits, highest first, evenly spaced and ending with -1, the clean image.
+
+    Args:
+        schedule: the schedule of the training.
+        steps: number of network evaluations, 1 to ``start`` times the schedule's steps.
+        start: highest level as a fraction of the schedule, in (0, 1]; 1 starts from pure noise.
+
+    Raises:
+        ValueError: when there are more steps than noise levels.
+    """
+    levels = round(start * len(schedule))
+    if not 1 <= steps <= levels:
+        raise ValueError(
+            f"{steps} sampling steps; the schedule has {levels} levels up to {start:g}: take 1 to {levels}"
+        )
+    return [round((i + 1) * levels / steps) - 1 for i in reversed(range(steps))] + [-1]
+
+
+def reverse_step(
+    schedule: Schedule,
+    x_t: Float[Tensor, "b c h w"],
+    v: Float[Tensor, "b c h w"],
+    t: int,
+    s: int,
+    *,
+    eta: float = 1.0,
+    noise: Float[Tensor, "b c h w"],
+) -> Float[Tensor, "b c h w"]:
+    """One step from level t to the lower level s (DDIM: Song et al. 2021, eq. 12 and 16), s = -1 being the image.
+
+    ``eta = 0`` is deterministic DDIM; ``eta = 1`` with s = t - 1 is DDPM's ancestral step (Ho et al. 2020, eq. 11)
+    with the posterior variance. The implied image is clipped to [-1, 1].
+    """
+    at_t, at_s = torch.full((len(x_t),), t), torch.full((len(x_t),), s)
+    x_0 = schedule.denoised(x_t, v, at_t).clamp(-1, 1)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.signal(at_t), schedule.signal(at_s)
+    implied = (x_t - alpha_t * x_0) / sigma_t
+    fresh = eta * (sigma_s / sigma_t) * (1 - (alpha_t / alpha_s) ** 2).clamp(min=0).sqrt()
+    kept = (sigma_s**2 - fresh**2).clamp(min=0).sqrt()
+    return alpha_s * x_0 + kept * implied + fresh * noise
+
+
+@torch.inference_mode()
+def sample(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    shape: tuple[int, int, int, int],
+    *,
+    steps: int,
+    noise: Noise,
+    eta: float = 1.0,
+    label: Int[Tensor, " b"] | None = None,
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """Draw images from noise; yields the state after every step, the last being the images in [-1, 1]."""
+    x = noise(shape)
+    levels = timesteps(schedule, steps)
+    for t, s in pairwise(levels):
+        v = denoiser(x, torch.full((len(x),), t), label)
+        x = reverse_step(schedule, x, v, t, s, eta=eta, noise=noise(shape))
+        yield x

@@ -1,0 +1,105 @@
+"""The diary of a run: one JSON object a line, written by the server's Flower process and followed by the node.
+
+While that process lives it holds a lock on the diary. The lock goes when the process goes, however it dies, so that a
+reader who finds the diary unlocked and without a last word knows that none will come.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EVENTS", "FINAL", "EventLog", "follow_events"]
+
+EVENTS = "events.jsonl"
+FINAL = frozenset({"finished", "failed", "stopped"})
+
+
+class EventLog:
+    """Appends to and looks into the diary of one run.
+
+    Args:
+        run_dir: the run's folder, which holds ``events.jsonl``.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / EVENTS
+
+    def append(self, event: str, **fields: object) -> None:
+        """Write one event with the time (UTC, ISO 8601). It is whole on its line, and flushed."""
+        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the diary's lock: the writer lives."""
+        with self.path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def is_held(self) -> bool:
+        """Whether the run's writer lives."""
+        try:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def read(self) -> list[dict[str, Any]]:
+        """The events so far; none when the diary is not there yet."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def has_started(self) -> bool:
+        """Whether the run's process has begun; others may have written before it."""
+        return any(event["event"] == "started" for event in self.read())
+
+    def final(self) -> dict[str, Any] | None:
+        """The first event that ends the run, or None while it goes on."""
+        return next((event for event in self.read() if event["event"] in FINAL), None)
+
+
+def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dict[str, Any] | None]:
+    """Yield the events of a diary as they come, and None whenever nothing came for ``silence`` seconds.
+
+    Ends after the first final event. Waits for a diary that is not there yet.
+    """
+    offset, heard = 0, time.monotonic()
+    while True:
+        lines = new_lines(path, offset)
+        for line in lines:
+            offset += len(line)
+            event = json.loads(line)
+            yield event
+            if event["event"] in FINAL:
+                return
+        if lines:
+            heard = time.monotonic()
+        elif time.monotonic() - heard >= silence:
+            yield None
+            heard = time.monotonic()
+        else:
+            time.sleep(poll)
+
+
+def new_lines(path: Path, offset: int) -> list[bytes]:
+    """The whole lines of a file after a byte offset."""
+    if not path.exists() or os.path.getsize(path) <= offset:
+        return []
+    with path.open("rb") as file:
+        file.seek(offset)
+        text = file.read()
+    return text[: text.rfind(b"\n") + 1].splitlines(keepends=True)

@@ -1,0 +1,1 @@
+"""The Flower app that points at the installed package ``fedlmd``."""

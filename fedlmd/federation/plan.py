@@ -1,0 +1,137 @@
+"""The plan of a run: what a node decides before the start and the server's Flower process carries out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+__all__ = ["Plan", "PlanError", "StrategyPlan", "read_plan", "save_weights", "write_plan"]
+
+PERCENTS = tuple(percent / 100 for percent in range(101))
+PLAN, INITIAL = "plan.json", "initial.safetensors"
+
+
+class PlanError(ValueError):
+    """A plan that cannot be carried out; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class StrategyPlan:
+    """How updates become one model.
+
+    Args:
+        name: "fedavg" (McMahan et al. 2017) or "fedprox" (Li et al. 2020).
+        mu: FedProx's pull towards the last round's weights, 0 or above; 0 makes it FedAvg.
+    """
+
+    name: str = "fedavg"
+    mu: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no strategy takes."""
+        if self.name not in ("fedavg", "fedprox"):
+            raise PlanError(f"strategy {self.name!r} is unknown; fedavg and fedprox are known")
+        if self.mu < 0:
+            raise PlanError(f"mu is {self.mu}; it must be 0 or above")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Args:
+        run: its name.
+        rounds: rounds of training, 1 or more.
+        releases_dir: folder of the server's releases; "releases-dir" in the file.
+        strategy: how updates become one model.
+        min_workers: a round starts when so many workers are connected, 1 or more.
+        min_replies: fewer good updates than this leave the weights as they are, 1 to ``min_workers``.
+        wait_seconds: how long a round waits for ``min_workers`` before the run fails.
+        round_timeout: seconds after which a round does without the workers that have not answered.
+        max_failed_rounds: so many rounds in a row without enough good updates end the run, 1 or more.
+        levels: levels of the sketches that workers make of their scores, rising from 0 to 1.
+        settings: sent to the workers as they are.
+        card: the base of the release's card.
+    """
+
+    run: str
+    rounds: int
+    releases_dir: str
+    strategy: StrategyPlan = StrategyPlan()
+    min_workers: int = 2
+    min_replies: int = 1
+    wait_seconds: float = 120.0
+    round_timeout: float = 3600.0
+    max_failed_rounds: int = 2
+    levels: tuple[float, ...] = PERCENTS
+    settings: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which the run could not go well."""
+        for name in ("rounds", "min_workers", "min_replies", "max_failed_rounds"):
+            if getattr(self, name) < 1:
+                raise PlanError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.min_replies > self.min_workers:
+            raise PlanError(f"min_replies is {self.min_replies}; it can be at most min_workers, {self.min_workers}")
+        for name in ("wait_seconds", "round_timeout"):
+            if getattr(self, name) <= 0:
+                raise PlanError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.levels[:1] != (0.0,) or self.levels[-1:] != (1.0,) or any(a >= b for a, b in pairwise(self.levels)):
+            raise PlanError("the levels must rise from 0 to 1")
+
+    @classmethod
+    def from_json(cls, entries: Mapping[str, Any]) -> Plan:
+        """A plan from the file's object. Raises PlanError for an unknown, a missing or an impossible entry."""
+        known = {file_key(item.name): item.name for item in fields(cls)}
+        if unknown := sorted(entries.keys() - known.keys()):
+            raise PlanError(f"the plan has an unknown entry {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        values = {known[key]: value for key, value in entries.items()}
+        try:
+            strategy, levels = StrategyPlan(**values.get("strategy", {})), tuple(values.get("levels", PERCENTS))
+            return cls(**{**values, "strategy": strategy, "levels": levels})
+        except TypeError as error:
+            raise PlanError(f"the plan does not fit: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's object."""
+        return {file_key(name): value for name, value in asdict(self).items()}
+
+
+def file_key(name: str) -> str:
+    """A field's name in the file."""
+    return "releases-dir" if name == "releases_dir" else name
+
+
+def write_plan(run_dir: Path, plan: Plan, weights: Mapping[str, np.ndarray]) -> None:
+    """Write a run's plan and its first weights; the folder is made when it is missing."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_weights(run_dir / INITIAL, weights)
+    (run_dir / PLAN).write_text(json.dumps(plan.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_plan(run_dir: Path) -> tuple[Plan, dict[str, np.ndarray]]:
+    """A run's plan and its first weights. Raises PlanError when either is missing or unreadable."""
+    try:
+        plan = Plan.from_json(json.loads((run_dir / PLAN).read_text(encoding="utf-8")))
+        return plan, load_file(run_dir / INITIAL)
+    except PlanError:
+        raise
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        raise PlanError(f"{run_dir} is not the folder of a run: {error}") from None
+
+
+def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as safetensors, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, part)
+    os.replace(part, path)

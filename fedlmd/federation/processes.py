@@ -1,0 +1,138 @@
+"""A program that is kept running: started, started again when it dies, and ended with all that it started itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Child", "flower_environment", "program"]
+
+LARGEST_LOG = 10_000_000
+FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.5, 30.0, 60.0
+
+
+def program(name: str) -> str:
+    """The program beside the running interpreter: PATH may know another environment's."""
+    return str(Path(sys.executable).parent / name)
+
+
+def flower_environment(home: Path, host: str) -> dict[str, str]:
+    """The environment of Flower's processes.
+
+    Nothing calls home or installs packages, a process computes with one thread, Flower's programs find each other, and
+    no proxy stands between them.
+
+    Args:
+        home: the node's folder; Flower keeps its own files in ``home/flower``.
+        host: the server's name or address.
+    """
+    direct = ",".join(filter(None, [os.environ.get("no_proxy", ""), "127.0.0.1", "localhost", host]))
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "FLWR_HOME": str(home / "flower"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "no_proxy": direct,
+        "NO_PROXY": direct,
+    }
+
+
+class Child:
+    """One program that a thread of its own keeps running, in a process group of its own.
+
+    Args:
+        command: the program, by full path, and its arguments.
+        environment: its whole environment.
+        log: file that its output is appended to; put aside as ``*.old`` when it is over 10 MB at a start.
+        home: its working folder.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, home: Path) -> None:
+        self.command = [sys.executable, "-m", "fedlmd.federation.leash", str(os.getpid()), *command]
+        self.environment, self.log, self.home = dict(environment), log, home
+        self.starts = 0
+        self._stopping = threading.Event()
+        self._started = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        # The leash is tied to the thread that starts the program, so that thread lives as long as the child.
+        self._keeper = threading.Thread(target=self._keep, name=f"keeper-{log.stem}", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running program, or None between two starts."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the program and return once it is launched."""
+        self._keeper.start()
+        self._started.wait(timeout=30.0)
+
+    def stop(self, grace: float = 8.0) -> None:
+        """End the program and everything in its group: politely, and after ``grace`` seconds by force."""
+        self._stopping.set()
+        process = self._process
+        if process is not None:
+            end_group(process.pid, grace)
+        if self._keeper.ident is not None:
+            self._keeper.join()
+
+    def last_words(self, lines: int = 5) -> str:
+        """The end of the program's log."""
+        if not self.log.exists():
+            return ""
+        return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._process = self._launch()
+            self.starts += 1
+            self._started.set()
+            if self._stopping.is_set():
+                end_group(self._process.pid, 0.0)
+            self._process.wait()
+            # What a dead program leaves behind would get in the way of the next one.
+            end_group(self._process.pid, 1.0)
+            pause = FIRST_PAUSE if time.monotonic() - began > STABLE else min(2 * pause, LONGEST_PAUSE)
+            self._stopping.wait(pause)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
+            self.log.replace(self.log.with_suffix(".old"))
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def end_group(group: int, grace: float) -> None:
+    """End a process group: SIGTERM, and SIGKILL for what is left after ``grace`` seconds."""
+    deadline = time.monotonic() + grace
+    try:
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.05)
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        # Nobody is left. macOS says PermissionError for a group of zombies.
+        return

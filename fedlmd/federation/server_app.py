@@ -1,0 +1,195 @@
+"""The server's Flower app: trains by the plan, lets the workers calibrate, and makes the release."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+
+from fedlmd import artifacts
+from fedlmd.federation.events import EventLog
+from fedlmd.federation.grid import PollingGrid
+from fedlmd.federation.messages import (
+    INSTALL,
+    MOMENTS,
+    SECONDS,
+    THRESHOLDS,
+    TRAIN,
+    Reply,
+    Weights,
+    pack_config,
+    pack_request,
+    pack_weights,
+    unpack_reply,
+    unpack_weights,
+)
+from fedlmd.federation.plan import Plan, read_plan, save_weights
+from fedlmd.federation.release import (
+    check_moments,
+    check_sketches,
+    finish_release,
+    half,
+    pool_moments,
+    usual_names,
+)
+from fedlmd.federation.strategy import build_strategy, reasons_of
+
+__all__ = ["Conductor", "NothingToRelease", "app", "main"]
+
+Check = Callable[[Mapping[str, Any]], str | None]
+
+app = ServerApp()
+
+
+class NothingToRelease(RuntimeError):  # noqa: N818 - the name says it
+    """No round changed the weights, or no worker gave calibration figures."""
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Carry out the run whose folder Flower's run config names; its diary gets a last word in any case."""
+    run_dir = Path(str(context.run_config["run-dir"]))
+    events = EventLog(run_dir)
+    with events.held():
+        try:
+            plan, initial = read_plan(run_dir)
+            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(initial)
+        except Exception as error:
+            events.append("failed", reason=str(error), kind=type(error).__name__)
+            raise
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the workers said to one question.
+
+    Args:
+        asked: how many were asked.
+        good: the replies to work with.
+        refused: name and reason of each other reply.
+    """
+
+    asked: int
+    good: list[Reply] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+    def event(self) -> dict[str, Any]:
+        """The answers as the fields of an event."""
+        return {"asked": self.asked, "workers": [reply.worker for reply in self.good], "refused": self.refused}
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """Carries out one run, step by step.
+
+    Args:
+        grid: Flower's line to the workers.
+        plan: what to do.
+        run_dir: folder of the run; gets ``round-NNN.safetensors``.
+        events: the run's diary.
+    """
+
+    grid: Grid
+    plan: Plan
+    run_dir: Path
+    events: EventLog
+
+    def conduct(self, initial: Weights) -> None:
+        """All of it: rounds, calibration, release, installation."""
+        self.events.append("started", run=self.plan.run, rounds=self.plan.rounds, pid=os.getpid())
+        trained, last = self.train(initial)
+        # Thresholds belong to the very weights that will answer, so the workers calibrate the halved ones.
+        weights = half(trained)
+        card = finish_release(self.plan, weights, last, self.calibrate(weights))
+        folder = artifacts.save(Path(self.plan.releases_dir), card, weights)
+        installed = self.install(folder)
+        self.events.append("finished", release=folder.name, installed=installed, metrics=card["metrics"])
+
+    def train(self, initial: Weights) -> tuple[Weights, dict[str, Any]]:
+        """The rounds: the last weights, and the event of the last round that changed them.
+
+        Raises:
+            NothingToRelease: when no round did.
+        """
+        strategy = build_strategy(self.plan, initial, self.events)
+        changes: list[dict[str, Any]] = []
+
+        def checkpoint(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+            # Flower calls this after each round. The weights are written first: who reads the event finds them.
+            if number > 0:
+                save_weights(self.run_dir / f"round-{number:03d}.safetensors", unpack_weights(arrays))
+                event = strategy.record.event()
+                changes.extend([event] if event["aggregated"] else [])
+                self.events.append("round", rounds=self.plan.rounds, **event)
+            return None
+
+        result = strategy.start(
+            grid=self.grid,
+            initial_arrays=pack_weights(initial),
+            num_rounds=self.plan.rounds,
+            timeout=self.plan.round_timeout,
+            train_config=pack_config(TRAIN, self.config({"rounds": self.plan.rounds})),
+            evaluate_fn=checkpoint,
+        )
+        if not changes:
+            reasons = reasons_of(strategy.record.refused)
+            raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
+        return unpack_weights(result.arrays), changes[-1]
+
+    def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
+        """Moments of the workers' scores; then, with the pooled moments known to all, sketches of their scores."""
+        moments = self.consult(MOMENTS, {}, weights, check_moments)
+        pooled = pool_moments([reply.metrics for reply in moments])
+        sketches = self.consult(
+            THRESHOLDS, {"moments": pooled}, weights, lambda metrics: check_sketches(metrics, self.plan.levels)
+        )
+        return {MOMENTS: moments, THRESHOLDS: sketches}
+
+    def consult(self, action: str, config: Mapping[str, Any], weights: Weights, check: Check) -> list[Reply]:
+        """Good replies to a question of the calibration, all with the same detectors.
+
+        Raises:
+            NothingToRelease: when there is none; one is enough.
+        """
+        answers = self.ask(action, config, weights, check)
+        usual = usual_names(answers.good) if answers.good else frozenset()
+        for reply in [reply for reply in answers.good if frozenset(reply.metrics) != usual]:
+            answers.good.remove(reply)
+            answers.refused.append({"name": reply.worker, "reason": "its detectors are not those of most workers"})
+        self.events.append("calibrating", step=action, **answers.event())
+        if not answers.good:
+            reasons = reasons_of(answers.refused)
+            raise NothingToRelease(f"none of {answers.asked} workers gave {action} to calibrate with ({reasons})")
+        return answers.good
+
+    def install(self, folder: Path) -> list[str]:
+        """Send the release to every worker; returns the names of those that stored it."""
+        release = artifacts.load(folder)
+        config = {"release": release.id, "card": release.card}
+        answers = self.ask(INSTALL, config, release.weights, lambda _: None)
+        self.events.append("installed", release=release.id, **answers.event())
+        return [reply.worker for reply in answers.good]
+
+    def ask(self, action: str, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], check: Check) -> Answers:
+        """Ask all connected workers for one thing and wait for them as long as the plan says."""
+        record = pack_weights(weights)
+        messages = [pack_request(action, self.config(config), record, node) for node in self.grid.get_node_ids()]
+        answers = Answers(len(messages))
+        for message in self.grid.send_and_receive(messages, timeout=self.plan.round_timeout):
+            reply = unpack_reply(message)
+            reason = reply.error or check(reply.metrics)
+            if reason is None:
+                answers.good.append(reply)
+            else:
+                answers.refused.append({"name": reply.worker, "reason": reason})
+        return answers
+
+    def config(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """What every request tells the workers, and more."""
+        return {"run": self.plan.run, "settings": self.plan.settings, SECONDS: self.plan.round_timeout, **more}

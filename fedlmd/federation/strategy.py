@@ -1,0 +1,211 @@
+"""Flower's FedAvg and FedProx with a guard before them: what is missing, late or broken never reaches the average.
+
+Flower's own strategies wait for ever for missing workers, take NaN for an update, end the whole run when one worker's
+arrays have other names, and call a run without a single update completed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, FedProx
+
+from fedlmd.federation.events import EventLog
+from fedlmd.federation.grid import RollCall
+from fedlmd.federation.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, Reply, check_reply, unpack_reply
+from fedlmd.federation.plan import Plan
+
+__all__ = [
+    "Guard",
+    "GuardedFedProx",
+    "RoundRecord",
+    "TooFewWorkers",
+    "TooManyFailedRounds",
+    "build_strategy",
+    "reasons_of",
+]
+
+
+class TooFewWorkers(RuntimeError):  # noqa: N818 - the name says it
+    """Fewer workers than the plan asks for were connected within its time."""
+
+
+class TooManyFailedRounds(RuntimeError):  # noqa: N818 - the name says it
+    """So many rounds in a row gave no new weights that going on is pointless."""
+
+
+@dataclass
+class RoundRecord:
+    """What one round brought.
+
+    Args:
+        number: the round, from 1.
+        asked: workers that were asked.
+        began: when they were, in seconds of the monotonic clock.
+        workers: name and metrics of each good reply.
+        refused: name and reason of each reply that was not averaged.
+        metrics: the good replies' metrics, averaged by number of examples.
+        aggregated: whether the round changed the weights.
+    """
+
+    number: int
+    asked: int
+    began: float = field(default_factory=time.monotonic)
+    workers: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    aggregated: bool = False
+
+    def event(self) -> dict[str, Any]:
+        """The record as the fields of an event."""
+        return {
+            "round": self.number,
+            "asked": self.asked,
+            "workers": self.workers,
+            "refused": self.refused,
+            "metrics": self.metrics,
+            "aggregated": self.aggregated,
+            "seconds": round(time.monotonic() - self.began, 2),
+        }
+
+
+def reasons_of(refused: list[dict[str, str]]) -> str:
+    """Who was refused and why, in one line."""
+    return "; ".join(f"{entry['name']}: {entry['reason']}" for entry in refused) or "no other reply came in time"
+
+
+class Guard(FedAvg):
+    """FedAvg (McMahan et al. 2017, algorithm 1) behind the guard; also the guard of the strategies derived from it.
+
+    Args:
+        plan: the numbers of the run.
+        expected: weights with the names, shapes and dtypes of a good update.
+        events: where refusals and waiting are noted.
+        sleep: how the guard waits; takes seconds.
+        **options: for the strategy behind the guard.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        expected: Mapping[str, np.ndarray],
+        events: EventLog,
+        sleep: Callable[[float], None] = time.sleep,
+        **options: Any,  # noqa: ANN401 - of the strategy behind
+    ) -> None:
+        # The guard calls the roll itself, so Flower's own minimum is 1 of those that answered. Flower asks nobody to
+        # evaluate: workers judge the weights that they receive before they train them.
+        super().__init__(
+            fraction_evaluate=0.0,
+            min_train_nodes=1,
+            min_available_nodes=1,
+            weighted_by_key=NUM_EXAMPLES,
+            arrayrecord_key=ARRAYS,
+            configrecord_key=CONFIG,
+            **options,
+        )
+        self.plan, self.expected, self.events, self.sleep = plan, expected, events, sleep
+        self.failed_in_a_row = 0
+        self.refused_count = 0
+        self.names: dict[int, str] = {}
+        self.record = RoundRecord(0, 0)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message for every connected worker. Raises TooFewWorkers when too few come in time."""
+        nodes = self.call_roll(server_round, grid)
+        self.record = RoundRecord(server_round, len(nodes))
+        return super().configure_train(server_round, arrays, config, RollCall(grid, nodes))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The average of the good updates, or (None, None), which keeps the weights.
+
+        Raises:
+            TooManyFailedRounds: when this was the last failed round that the plan bears.
+        """
+        good = [message for message in replies if self.accept(message)]
+        if len(good) < self.plan.min_replies:
+            self.keep(len(good))
+            return None, None
+        self.failed_in_a_row = 0
+        share_metrics(good)
+        arrays, metrics = super().aggregate_train(server_round, good)
+        self.record.aggregated, self.record.metrics = True, dict(metrics or {})
+        return arrays, metrics
+
+    def call_roll(self, server_round: int, grid: Grid) -> list[int]:
+        """The connected nodes, once there are enough of them."""
+        deadline, said = time.monotonic() + self.plan.wait_seconds, -1
+        while len(nodes := list(grid.get_node_ids())) < self.plan.min_workers:
+            if len(nodes) != said:
+                said = len(nodes)
+                self.events.append("waiting", round=server_round, connected=said, needed=self.plan.min_workers)
+            if time.monotonic() >= deadline:
+                raise TooFewWorkers(
+                    f"round {server_round} needs {self.plan.min_workers} workers and {len(nodes)} were connected"
+                    f" after {self.plan.wait_seconds:g} seconds: start more workers, or lower min_workers"
+                )
+            self.sleep(0.5)
+        return nodes
+
+    def accept(self, message: Message) -> bool:
+        """Whether a reply may be averaged. Why not is counted, noted in the diary, and kept for the round's event."""
+        reply = unpack_reply(message)
+        reply = self.named(message.metadata.src_node_id, reply)
+        reason = check_reply(reply, self.expected)
+        if reason is None:
+            self.record.workers.append({"name": reply.worker, "metrics": reply.metrics})
+            return True
+        self.refused_count += 1
+        self.record.refused.append({"name": reply.worker, "reason": reason})
+        self.events.append("refused", round=self.record.number, worker=reply.worker, reason=reason)
+        return False
+
+    def named(self, node: int, reply: Reply) -> Reply:
+        """The reply under its worker's name, which Flower's own failures do not carry."""
+        if reply.worker != str(node):
+            self.names[node] = reply.worker
+        return Reply(self.names.get(node, reply.worker), reply.metrics, reply.weights, reply.error)
+
+    def keep(self, good: int) -> None:
+        """Note that a round leaves the weights as they are, and end the run when that happens too often."""
+        self.failed_in_a_row += 1
+        needed = self.plan.min_replies
+        self.events.append("kept", round=self.record.number, good=good, needed=needed, asked=self.record.asked)
+        if self.failed_in_a_row >= self.plan.max_failed_rounds:
+            raise TooManyFailedRounds(
+                f"{self.failed_in_a_row} rounds in a row had fewer than {needed} good updates; in the last"
+                f" {good} of {self.record.asked} were good ({reasons_of(self.record.refused)})"
+            )
+
+
+class GuardedFedProx(Guard, FedProx):
+    """FedProx (Li et al. 2020, equation 2) behind the guard; ``mu = 0`` is FedAvg."""
+
+
+def build_strategy(plan: Plan, expected: Mapping[str, np.ndarray], events: EventLog) -> Guard:
+    """The strategy that a plan names."""
+    if plan.strategy.name == "fedprox":
+        return GuardedFedProx(plan, expected, events, proximal_mu=plan.strategy.mu)
+    return Guard(plan, expected, events)
+
+
+def share_metrics(messages: list[Message]) -> None:
+    """Leave only what Flower can average: the numbers that every worker reports, as floats.
+
+    Flower ends the run when workers report different metrics, such as the accuracy of labels that only some have.
+    """
+    records = [message.content.metric_records[METRICS] for message in messages]
+    shared = set.intersection(*(set(record) for record in records))
+    numbers = {key for key in shared if not any(isinstance(record[key], list) for record in records)}
+    for message, record in zip(messages, records, strict=True):
+        message.content[METRICS] = MetricRecord({key: record[key] for key in record if key in numbers})

@@ -1,0 +1,273 @@
+"""What one site does with its own images: train, measure, calibrate. Only weights and figures come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from fedlmd import artifacts
+from fedlmd.answer import VERDICT, Networks, build, detectors
+from fedlmd.artifacts import Weights
+from fedlmd.data import LabelledImages
+from fedlmd.detection import Moments, Sketch, fuse, moments, scored
+from fedlmd.diffusion import Schedule
+from fedlmd.progress import Progress, Result
+from fedlmd.settings import Settings, SettingsError, from_mapping, to_mapping
+from fedlmd.site import Site, SiteImages
+from fedlmd.training import (
+    Objective,
+    TrainingConfig,
+    batches,
+    classification,
+    denoising,
+    evaluate,
+    judge,
+    proximal,
+    train,
+)
+
+__all__ = ["PARTS", "SITE", "Learner", "build_handler", "fit", "half"]
+
+SITE = "FEDLMD_SITE"
+"""The environment variable that tells a process which site it works for, as JSON."""
+
+
+PARTS = ("classifier", "denoiser")
+
+
+@final
+class Learner:
+    """A site at work. It keeps images and scores in memory between the messages of a run.
+
+    Args:
+        site: where the images are.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.loaded: tuple[Settings, SiteImages] | None = None
+        self.scores: dict[str, torch.Tensor] = {}
+
+    def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
+        """Do what a message asks for.
+
+        Args:
+            action: "train", "moments", "thresholds" or "install", as a federation asks; "alone" for ``learn_alone``.
+            config: ``settings`` of the run, and what the action needs beside them.
+            weights: the global weights.
+
+        Raises:
+            ValueError: on an unknown action.
+        """
+        if action == "install":
+            self.install(config["card"], weights)
+            yield Result()
+            return
+        settings = from_mapping(config["settings"])
+        if action == "train":
+            yield from self.train(settings, weights, int(config["round"]))
+        elif action == "moments":
+            yield from self.moments(settings, weights)
+        elif action == "thresholds":
+            yield Result(self.thresholds(settings, config["moments"]))
+        elif action == "alone":
+            sources = {key: config.get(key) for key in ("training", "evaluation")}
+            # A learner of its own: images of other sources must not stay behind for a federation's messages.
+            for step in Learner(self.site).learn_alone(settings, **sources):
+                if isinstance(step, Result):
+                    card = step.metrics.pop("card")
+                    yield Result({**step.metrics, "release": self.install(card, step.weights)})
+                else:
+                    yield step
+        else:
+            raise ValueError(f"unknown action {action!r}; a site can train, calibrate and install")
+
+    def images(self, settings: Settings) -> SiteImages:
+        """The site's images for these settings, loaded once."""
+        if self.loaded is None or self.loaded[0] != settings:
+            self.loaded = (settings, self.site.images(settings))
+        return self.loaded[1]
+
+    def train(self, settings: Settings, weights: Weights, number: int) -> Iterator[Progress | Result]:
+        """One round: judge the global weights, train both networks from them, give the new ones.
+
+        Args:
+            settings: of the run.
+            weights: the global weights.
+            number: the round, from 1.
+        """
+        images, networks = self.images(settings), build(settings, weights)
+        start = time.monotonic()
+        before = evaluate(networks.classifier, images.evaluation)
+        yield Progress("evaluation", 1, 1, {"accuracy": before.accuracy})
+        mu = settings.federation.mu if settings.federation.strategy == "fedprox" else 0.0
+        losses = {}
+        for part in PARTS:
+            steps, rounds = getattr(settings, part).steps, settings.federation.rounds
+            span = range(steps * (number - 1) // rounds, steps * number // rounds)
+            seed = settings.seed + 1_000 * number + self.site.worker
+            for progress in fit(part, networks, images.training, settings, span, seed=seed, mu=mu):
+                losses[f"{part}-loss"] = progress.metrics["loss"]
+                yield progress
+        figures = {
+            "num-examples": len(images.training),
+            "accuracy": before.accuracy,
+            "evaluation-loss": before.loss,
+            "evaluation-images": before.images,
+            "seconds-training": time.monotonic() - start,
+            **losses,
+        }
+        yield Result(figures, networks.weights())
+
+    def moments(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
+        """Judge the final weights: count, mean and deviation of every score on held-back images.
+
+        "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images come along in
+        the same form, so that they pool in the same way.
+        """
+        networks, images = build(settings, weights), self.images(settings)
+        order = torch.randperm(len(images.held_back), generator=torch.Generator().manual_seed(settings.seed))
+        chosen = images.held_back.images(order[: settings.calibration.images])
+        self.scores = {}
+        names = detectors(settings, networks)
+        for position, (name, detector) in enumerate(names.items()):
+            self.scores[name] = scored(detector, chosen)
+            yield Progress("calibration", position + 1, len(names))
+        judged = judge(networks.classifier, images.evaluation)
+        of = {name: moments(scores) for name, scores in {**self.scores, **judged._asdict()}.items()}
+        yield Result({name: asdict(m) for name, m in of.items()})
+
+    def thresholds(self, settings: Settings, scale: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The sketch of each score, and of the fused one on the scale that all sites share."""
+        if not self.scores:
+            raise ValueError("this site has no scores to give thresholds of; ask for its moments first")
+        common = {name: Moments(**scale[name]) for name in settings.detector.verdict}
+        fused = fuse(self.scores, common)
+        sketches = {name: Sketch.of(scores) for name, scores in {**self.scores, VERDICT: fused}.items()}
+        return {name: asdict(sketch) for name, sketch in sketches.items()}
+
+    def install(self, card: Mapping[str, Any], weights: Weights) -> str:
+        """Keep a release at this site and make it the current one; gives its id."""
+        if self.site.releases is None:
+            raise ValueError("this site has no folder for releases")
+        name = artifacts.save(self.site.releases, card, weights).name
+        artifacts.choose(self.site.releases, name)
+        return name
+
+    def learn_alone(
+        self, settings: Settings, *, training: str | None = None, evaluation: str | None = None
+    ) -> Iterator[Progress | Result]:
+        """Train and calibrate without a federation; the result holds a release's card and weights.
+
+        Args:
+            settings: labels and everything else.
+            training: another source than the site's own.
+            evaluation: another source to measure on.
+        """
+        start = time.monotonic()
+        self.loaded = (settings, self.site.images(settings, training=training, evaluation=evaluation, complete=True))
+        images, networks = self.loaded[1], build(settings)
+        for part in PARTS:
+            span = range(getattr(settings, part).steps)
+            yield from fit(part, networks, images.training, settings, span, seed=settings.seed)
+        weights = half(networks.weights())
+        for step in self.certify(settings, weights):
+            if not isinstance(step, Result):
+                yield step
+                continue
+            seconds = round(time.monotonic() - start, 1)
+            how = {"how": "at one site", "workers": [self.site.name], "seconds": seconds}
+            card = {"settings": to_mapping(settings), "training": how, **step.metrics}
+            yield Result({"card": card, "seconds": seconds, **step.metrics["metrics"]}, weights)
+
+    def certify(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
+        """Calibrate and measure weights on this site's images alone.
+
+        The result's metrics are two sections of a card: ``calibration`` and ``metrics`` (accuracy in [0, 1], loss in
+        nats, and on how many images).
+        """
+        scale: dict[str, Any] = {}
+        for step in self.moments(settings, weights):
+            if isinstance(step, Result):
+                scale = step.metrics
+            else:
+                yield step
+        accuracy, loss = scale.pop("accuracy"), scale.pop("loss")
+        calibration = {
+            "alpha": settings.calibration.alpha,
+            "moments": scale,
+            "sketches": self.thresholds(settings, scale),
+            "workers": [self.site.name],
+        }
+        metrics = {"accuracy": accuracy["mean"], "loss": loss["mean"], "images": accuracy["count"]}
+        yield Result({"calibration": calibration, "metrics": metrics})
+
+
+def fit(
+    part: str,
+    networks: Networks,
+    images: LabelledImages,
+    settings: Settings,
+    span: range,
+    *,
+    seed: int,
+    mu: float = 0.0,
+) -> Iterator[Progress]:
+    """Train one of the two networks in place.
+
+    Args:
+        part: "classifier" or "denoiser".
+        networks: both.
+        images: what to learn from.
+        settings: of the run.
+        span: the steps to do now, out of the part's whole training.
+        seed: of shuffling, noise and dropout.
+        mu: strength of FedProx's pull towards the weights at the start.
+    """
+    if not span:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    config: TrainingConfig = getattr(settings, part)
+    network: nn.Module = networks.parts()[part]
+    objective: Objective = classification(config.label_smoothing)
+    if part == "denoiser":
+        schedule, classes = Schedule(settings.schedule), len(settings.labels)
+        objective = denoising(schedule, classes, label_dropout=config.label_dropout, generator=generator)
+    anchor = {name: value.detach().clone() for name, value in network.named_parameters()}
+    data = batches(images.pixels, images.labels, config, generator)
+    loss = 0.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout draws from torch's own generator
+        steps = train(network, proximal(objective, mu, anchor), data, config, first=span.start, steps=len(span))
+        for done, step in enumerate(steps, start=1):
+            # What one step says is noise; the mean of about the last twenty is what is shown.
+            loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss
+            yield Progress(part, done, len(span), {"loss": loss})
+
+
+def half(weights: Mapping[str, Any]) -> Weights:
+    """Weights in half precision, as releases hold them: calibration and answers use the very same numbers."""
+    return {name: value.astype("float16") for name, value in weights.items()}
+
+
+def build_handler() -> Callable[[str, Mapping[str, Any], Weights], Iterator[Progress | Result]]:
+    """The learner of the site that the environment variable ``FEDLMD_SITE`` describes, as a function.
+
+    Raises:
+        SettingsError: when the variable is missing or wrong.
+    """
+    try:
+        told = json.loads(os.environ[SITE])
+        data = from_mapping(told["settings"]).data
+        site = Site(told["name"], data, told["worker"], Path(told["root"]), Path(told["releases"]))
+    except (KeyError, ValueError) as error:
+        raise SettingsError(f"the variable {SITE} does not describe a site: {error!r}") from None
+    return Learner(site).handle

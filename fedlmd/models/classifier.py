@@ -1,0 +1,85 @@
+"""The classifier: a small residual CNN that gives logits and the features behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["CNN", "ClassifierConfig"]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Shape of the classifier.
+
+    Args:
+        image_size: height and width of the images, in pixels; a multiple of ``patch``.
+        channels: image channels, 1 or 3.
+        classes: number of labels.
+        widths: feature channels of each stage; every stage has half the resolution of the one before; multiples of 8.
+        patch: pixels of a patch's side. Patches are folded into channels first, so that no layer runs at full
+            resolution, as in the denoiser.
+        dropout: share of the pooled features that is zeroed in training, in [0, 1).
+    """
+
+    image_size: int = 28
+    channels: int = 1
+    classes: int = 10
+    widths: tuple[int, ...] = (32, 64, 96)
+    patch: int = 2
+    dropout: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that cannot be built, with the reason."""
+        if not self.widths or any(width % 8 or width < 8 for width in self.widths):
+            raise ValueError(f"widths {self.widths} must be one or more multiples of 8")
+        if self.image_size % self.patch:
+            raise ValueError(f"image_size {self.image_size} must be a multiple of {self.patch}")
+        if self.classes < 2:
+            raise ValueError(f"{self.classes} classes; a classifier tells at least 2 labels apart")
+
+
+class CNN(nn.Module):
+    """Convolution stages with GroupNorm (Wu & He 2018), global pooling, one linear head.
+
+    GroupNorm rather than BatchNorm: running statistics of sites with different labels do not average.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = (config.channels * config.patch**2, *config.widths)
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(widths[-1], config.classes)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Logits of each label for images in [-1, 1]."""
+        logits: Tensor = self.head(self.dropout(self.maps(images)[-1].mean((2, 3))))
+        return logits
+
+    def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """The feature maps of every stage, finest first."""
+        found: list[Tensor] = []
+        for stage in self.stages:
+            x = F.max_pool2d(found[-1], 2, ceil_mode=True) if found else F.pixel_unshuffle(images, self.config.patch)
+            found.append(stage(x))
+        return found
+
+
+class Stage(nn.Module):
+    """Two convolutions at one resolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(8, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(8, outputs)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        return F.silu(self.norm2(self.conv2(F.silu(self.norm1(self.conv1(x))))))

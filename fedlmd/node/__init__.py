@@ -1,0 +1,7 @@
+"""One node of the cluster: its folder, its trainer, its Flower processes and its REST service, put together."""
+
+from fedlmd.node.config import NodeConfig
+from fedlmd.node.host import Node, run
+from fedlmd.node.releases import PRETRAINED_FOLDER
+
+__all__ = ["PRETRAINED_FOLDER", "Node", "NodeConfig", "run"]

@@ -1,0 +1,171 @@
+"""The federated runs of a server: planned here, carried out by Flower, followed through their diaries."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedlmd import artifacts
+from fedlmd.answer import build
+from fedlmd.artifacts import Weights
+from fedlmd.detection import LEVELS
+from fedlmd.federation.engine import EngineError, ServerEngine
+from fedlmd.federation.events import EventLog, follow_events
+from fedlmd.federation.plan import Plan, StrategyPlan, write_plan
+from fedlmd.node.config import NodeConfig
+from fedlmd.node.releases import PRETRAINED_FOLDER
+from fedlmd.service import Busy, Refused, RunRequest, RunState, RunSummary, Unavailable, UnknownRun
+from fedlmd.settings import Settings, from_mapping, merge, to_mapping
+
+__all__ = ["ServerRuns"]
+
+log = logging.getLogger(__name__)
+
+
+class ServerRuns:
+    """Implements ``fedlmd.service.Runs``.
+
+    Args:
+        engine: Flower's server.
+        config: the node's.
+    """
+
+    def __init__(self, engine: ServerEngine, config: NodeConfig) -> None:
+        self.engine, self.config = engine, config
+        self.lock = threading.Lock()
+
+    def start(self, request: RunRequest) -> str:
+        """Plan a run and hand it to Flower; returns its id."""
+        settings = self.settings_of(request)
+        weights = self.first_weights(settings, request.pretrained_detector)
+        with self.lock:
+            if any(run.state == "running" for run in self.list()):
+                raise Busy("another run is going on; stop it, or wait for its end")
+            run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+            folder = self.config.runs / run
+            write_plan(folder, plan_of(run, settings, self.config.releases), weights)
+            EventLog(folder).append("submitted", run=run, rounds=settings.federation.rounds)
+        try:
+            self.engine.submit(folder)
+        except EngineError as error:
+            EventLog(folder).append("failed", reason=str(error), kind="EngineError")
+            raise Unavailable(f"Flower did not take the run: {error}") from None
+        self.watch(folder)
+        return run
+
+    def settings_of(self, request: RunRequest) -> Settings:
+        """The server's settings with the run's put over them."""
+        changes = dict(request.settings)
+        if request.labels is not None:
+            changes["labels"] = list(request.labels)
+        settings = from_mapping(merge(to_mapping(self.config.settings), changes))
+        if request.pretrained_detector:
+            settings = replace(settings, denoiser=replace(settings.denoiser, steps=0))
+        return settings
+
+    def first_weights(self, settings: Settings, pretrained_detector: bool) -> Weights:
+        """Where the run starts: fresh weights, or the shipped release's denoiser beside a fresh classifier."""
+        weights = build(settings).weights()
+        if pretrained_detector:
+            shipped = artifacts.load(PRETRAINED_FOLDER)
+            labels = shipped.card["settings"]["labels"]
+            if list(settings.labels) != labels:
+                raise Refused(f"the shipped detector knows the labels {', '.join(labels)}; ask for those, or train one")
+            taken = {name: of.astype("float32") for name, of in shipped.weights.items() if name.startswith("denoiser.")}
+            if {n: of.shape for n, of in taken.items()} != {n: weights[n].shape for n in weights if n in taken}:
+                raise Refused(
+                    "the shipped detector has another shape than these settings; leave models.denoiser as it is"
+                )
+            weights.update(taken)
+        return weights
+
+    def list(self) -> list[RunSummary]:
+        """All runs, newest first."""
+        folders = sorted((path for path in self.config.runs.glob("*") if path.is_dir()), reverse=True)
+        return [summary for folder in folders if (summary := summarise(folder)) is not None]
+
+    def events(self, run: str) -> Iterator[dict[str, Any] | None]:
+        """All events of a run, then new ones as they come; None once a second while nothing does."""
+        return follow_events(EventLog(self.folder(run)).path, silence=1.0, poll=0.2)
+
+    def stop(self, run: str) -> None:
+        """Stop a run. What it had learnt up to its last round stays in its folder."""
+        folder = self.folder(run)
+        if EventLog(folder).final() is None:
+            try:
+                self.engine.stop_run(folder)
+            except EngineError as error:
+                raise Unavailable(f"Flower did not stop the run: {error}") from None
+
+    def folder(self, run: str) -> Path:
+        """A run's folder. Raises UnknownRun."""
+        if run not in [path.name for path in self.config.runs.glob("*")]:
+            raise UnknownRun(f"there is no run {run!r} at this server")
+        return self.config.runs / run
+
+    def resume_watching(self) -> None:
+        """Follow the runs that had not ended when the node did; those that died with it get their last word."""
+        for run in self.list():
+            if run.state == "running":
+                self.watch(self.config.runs / run.id)
+
+    def watch(self, folder: Path) -> None:
+        """Follow a run to its end in a thread, so that its death is noticed and its release becomes the current one."""
+        threading.Thread(target=self.follow, args=(folder,), name=f"watch-{folder.name}", daemon=True).start()
+
+    def follow(self, folder: Path) -> None:
+        """Follow a run to its end."""
+        for event in self.engine.follow(folder):
+            if event["event"] == "finished":
+                artifacts.choose(self.config.releases, event["release"])
+            if event["event"] in ("finished", "failed", "stopped"):
+                log.info("run %s %s %s", folder.name, event["event"], event.get("reason", ""))
+
+
+def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
+    """What Flower's processes are to do."""
+    of, mapping = settings.federation, to_mapping(settings)
+    # Where a site's images come from is the site's own matter.
+    del mapping["data"]
+    return Plan(
+        run=run,
+        rounds=of.rounds,
+        releases_dir=str(releases.absolute()),
+        strategy=StrategyPlan(of.strategy, of.mu),
+        min_workers=of.min_workers,
+        min_replies=of.min_replies,
+        wait_seconds=of.wait_seconds,
+        round_timeout=of.round_timeout,
+        max_failed_rounds=of.max_failed_rounds,
+        levels=LEVELS,
+        settings=mapping,
+        card={
+            "settings": mapping,
+            "calibration": {"alpha": settings.calibration.alpha},
+            "training": {"how": "federated"},
+        },
+    )
+
+
+def summarise(folder: Path) -> RunSummary | None:
+    """How a run stands, from its diary; None for a folder without one."""
+    events = EventLog(folder).read()
+    if not events:
+        return None
+    ended = next((event for event in events if event["event"] in ("finished", "failed", "stopped")), None)
+    state: RunState = ended["event"] if ended else "running"
+    return RunSummary(
+        id=folder.name,
+        state=state,
+        round=max((int(event["round"]) for event in events if event["event"] == "round"), default=0),
+        rounds=max((int(event["rounds"]) for event in events if "rounds" in event), default=0),
+        started=datetime.fromisoformat(events[0]["time"]),
+        release=ended.get("release") if ended else None,
+        reason=ended.get("reason") if ended else None,
+    )

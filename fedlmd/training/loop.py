@@ -1,0 +1,165 @@
+"""The one optimiser loop, for both networks."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedlmd.training.ema import Average
+from fedlmd.training.objectives import Batch, Objective
+
+__all__ = ["Step", "TrainingConfig", "batches", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Args:
+        steps: optimiser steps in all, 0 leaves the network as it is; in a federation they are divided over the rounds.
+        batch_size: images per step.
+        learning_rate: peak learning rate of AdamW.
+        weight_decay: AdamW's decoupled decay per step, times the learning rate.
+        warmup: steps of linear rise at every start, 0 or more.
+        hold: share of the steps, in [0, 1], after which the learning rate falls linearly towards 2% of its peak.
+        ema: decay of the weights' moving average per step, in [0, 1); 0 keeps the last weights.
+        clip: largest norm of the gradient; longer ones are shortened to it.
+        label_smoothing: of the classifier's cross-entropy, in [0, 1).
+        label_dropout: share of images that the denoiser sees without a label, in [0, 1].
+        shift: images are moved by up to this many pixels each way at random, 0 or more.
+        low_precision: compute in bfloat16 where the processor has matrix units for it; weights stay float32.
+    """
+
+    steps: int = 600
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    warmup: int = 20
+    hold: float = 0.3
+    ema: float = 0.98
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    label_dropout: float = 0.25
+    shift: int = 0
+    low_precision: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range, with the range."""
+        if self.steps < 0 or self.batch_size < 1:
+            raise ValueError(f"steps is {self.steps} and batch_size {self.batch_size}; they are at least 0 and 1")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is positive")
+        for name in ("weight_decay", "warmup", "shift"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
+        for name in ("hold", "label_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it lies in [0, 1]")
+        for name in ("ema", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it lies in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: its number in the whole training (from 1), its loss, its learning rate."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+def batches(
+    images: torch.Tensor, labels: torch.Tensor, config: TrainingConfig, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Endless shuffled batches; in each pass over the images none comes up twice.
+
+    Batches are all of one size: the images left over at the end of a pass sit that pass out.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: class indices (N,).
+        config: batch size and largest shift.
+        generator: shuffles and shifts.
+    """
+    size = min(config.batch_size, len(images))
+    while True:
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in torch.split(order, size):
+            if len(chosen) == size:
+                pixels = shifted(images[chosen], config.shift, generator)
+                yield Batch(pixels.float() / 127.5 - 1, labels[chosen])
+
+
+def shifted(pixels: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
+    """Each image moved by its own whole number of pixels, the border repeated: no new grey values arise."""
+    if most == 0:
+        return pixels
+    b, _, h, w = pixels.shape
+    offset = torch.randint(-most, most + 1, (2, b, 1), generator=generator)
+    rows = (torch.arange(h) + offset[0]).clamp(0, h - 1)
+    columns = (torch.arange(w) + offset[1]).clamp(0, w - 1)
+    return pixels[torch.arange(b)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    data: Iterable[Batch],
+    config: TrainingConfig,
+    *,
+    first: int = 0,
+    steps: int | None = None,
+) -> Iterator[Step]:
+    """Train in place; yields after every step and leaves the averaged weights in the model at the end.
+
+    A caller that stops early keeps the weights of the last step.
+
+    Args:
+        model: float32 network, changed in place.
+        objective: its loss.
+        data: at least as many batches as steps.
+        config: the whole training's configuration.
+        first: steps of the whole training that are done already, as in a later round of a federation.
+        steps: steps to do now; None does all that are left.
+    """
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+    )
+    average = Average(model, config.ema)
+    last = config.steps if steps is None else min(config.steps, first + steps)
+    model.train()
+    for step, batch in zip(range(first, last), data, strict=False):
+        rate = learning_rate(config, step, step - first)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with autocast(config.low_precision):
+            loss = objective(model, batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimiser.step()
+        average.update(model)
+        yield Step(step + 1, loss.item(), rate)
+    model.load_state_dict(average.weights)
+    model.eval()
+
+
+def learning_rate(config: TrainingConfig, step: int, since_start: int) -> float:
+    """The rate at a step: risen after ``warmup``, held, then falling linearly to 2% of the peak."""
+    rise = min(1.0, (since_start + 1) / (config.warmup + 1))
+    left = (config.steps - step) / max(1.0, (1 - config.hold) * config.steps)
+    return config.learning_rate * rise * max(0.02, min(1.0, left))
+
+
+def autocast(low_precision: bool) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where it is faster: on processors with matrix tiles (AMX); elsewhere it would be emulated."""
+    if low_precision and torch.cpu._is_amx_tile_supported():
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()

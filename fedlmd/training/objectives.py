@@ -1,0 +1,72 @@
+"""What each network is asked to get better at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fedlmd.diffusion import Schedule
+
+__all__ = ["Batch", "Objective", "classification", "denoising", "proximal"]
+
+
+class Batch(NamedTuple):
+    """Images in [-1, 1] and their class indices."""
+
+    images: Float[Tensor, "b c h w"]
+    labels: Int[Tensor, " b"]
+
+
+# The loss of a model on a batch, a scalar.
+Objective = Callable[[nn.Module, Batch], Tensor]
+
+
+def classification(smoothing: float = 0.0) -> Objective:
+    """Cross-entropy in nats, with label smoothing in [0, 1) (Szegedy et al. 2016)."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=smoothing)
+
+    return loss
+
+
+def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generator: torch.Generator) -> Objective:
+    """Mean squared error of the predicted velocity over uniform noise levels (Salimans & Ho 2022).
+
+    Args:
+        schedule: the noise levels.
+        classes: number of labels; index ``classes`` stands for "no label".
+        label_dropout: share of images that are shown without their label, so that one network learns both the
+            conditional and the unconditional distribution (Ho & Salimans 2021).
+        generator: draws the levels, the noise and the dropped labels.
+    """
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        size = len(batch.images)
+        # Levels are stratified over the batch: the same uniform distribution with less variance between batches.
+        offsets = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        t = (offsets * len(schedule)).long().clamp(max=len(schedule) - 1)
+        noise = torch.randn(batch.images.shape, generator=generator)
+        dropped = torch.rand(size, generator=generator) < label_dropout
+        labels = torch.where(dropped, classes, batch.labels)
+        predicted = model(schedule.add_noise(batch.images, noise, t), t, labels).float()
+        return F.mse_loss(predicted, schedule.velocity(batch.images, noise, t))
+
+    return loss
+
+
+def proximal(objective: Objective, mu: float, anchor: dict[str, Tensor]) -> Objective:
+    """Add FedProx's pull towards the round's global weights, mu / 2 ||w - w_global||^2 (Li et al. 2020, eq. 2)."""
+    if mu == 0:
+        return objective
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        distances = [(weight - anchor[name]).square().sum() for name, weight in model.named_parameters()]
+        return objective(model, batch) + mu / 2 * torch.stack(distances).sum()
+
+    return loss

@@ -1,0 +1,65 @@
+"""Every test runs on one thread, with the shapes and types of the tensors checked."""
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+import torch
+
+TENSORS = (
+    "answer",
+    "data",
+    "detection",
+    "diffusion",
+    "evaluation",
+    "learner",
+    "models",
+    "pictures",
+    "site",
+    "training",
+)
+"""The parts of the package that handle tensors."""
+
+# Before any of them is imported: they then check the annotations of their functions at every call. Processes that a
+# test starts do not get the hook, so what they run is what users run.
+jaxtyping.install_import_hook([f"fedlmd.{part}" for part in TENSORS], "beartype.beartype")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """For tests that pass a wrong type on purpose, to see what users get, who run without the checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """A run that takes seconds: three digits, small networks, few steps."""
+    from fedlmd import settings  # noqa: PLC0415 - after the hook
+
+    # In single precision, so that every processor computes about the same.
+    plain = {"batch_size": 32, "low_precision": False}
+    return settings.from_mapping(
+        {
+            "labels": ["0", "1", "2"],
+            "models": {"classifier": [8, 16], "denoiser": [8, 16]},
+            "classifier": {"steps": 120, "warmup": 3, "ema": 0.9, "learning_rate": 0.01, **plain},
+            "denoiser": {"steps": 20, "warmup": 3, **plain},
+            "detector": {"lmd": {"reconstructions": 2, "inpainting": {"steps": 3}}},
+            "calibration": {"images": 60},
+            "federation": {"rounds": 2},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_result(tiny_settings):
+    """What such a run makes at one site: figures, card and weights."""
+    from fedlmd.learner import Learner  # noqa: PLC0415 - after the hook
+    from fedlmd.site import Site  # noqa: PLC0415
+
+    *_, result = Learner(Site("alone")).learn_alone(tiny_settings)
+    return result

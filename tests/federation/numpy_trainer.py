@@ -1,0 +1,42 @@
+"""A trainer process for the tests: ``numpy_trainer.py SOCKET KEY MODE``; MODE is "good", "nan" or "slow"."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fedlmd.federation.trainer import serve
+from fedlmd.progress import Progress, Result
+
+
+def main(socket_path, key, mode):
+    def handler(action, config, weights):
+        if action == "train":
+            for step in range(600 if config["settings"]["slow"] else 1):
+                yield Progress(action, step, 600)
+                time.sleep(0.1)
+            step = np.float32(np.nan if mode == "nan" else 1)
+            moved = {name: array + step for name, array in weights.items()}
+            figures = {
+                "num-examples": 10,
+                "accuracy": config["round"] / 10,
+                "seen": float(weights["classifier.w"][0, 0]),
+            }
+            yield Result(figures, moved)
+        elif action == "moments":
+            assert {array.dtype for array in weights.values()} == {np.dtype("float16")}
+            yield Result({"lmd": {"count": 10, "mean": 1.0, "std": 2.0}})
+        elif action == "thresholds":
+            count = config["moments"]["lmd"]["count"]
+            yield Result({"lmd": {"count": 10, "values": [float(count + level) for level in range(101)]}})
+        elif action == "install":
+            assert config["card"]["id"] == config["release"]
+            np.savez(Path(socket_path).parent / f"{config['release']}.npz", **weights)
+            yield Result()
+
+    serve(handler, Path(socket_path), bytes.fromhex(key))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

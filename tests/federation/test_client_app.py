@@ -1,0 +1,66 @@
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fedlmd.federation.client_app import answer
+from fedlmd.federation.messages import pack_request, pack_weights, unpack_reply
+from fedlmd.federation.trainer import serve
+from fedlmd.federation.wire import TrainerClient
+from fedlmd.progress import Progress, Result
+
+CONTEXT = SimpleNamespace(node_config={"name": "site-0"}, node_id=7)
+
+
+@pytest.fixture
+def trainer(tmp_path, monkeypatch):
+    def handler(action, config, weights):
+        if action == "fail":
+            raise ValueError("no images")
+        for step in range(config["steps"]):
+            yield Progress("train", step, config["steps"])
+            time.sleep(0.01)
+        yield Result({"num-examples": 5}, {name: array + 1 for name, array in weights.items()})
+
+    stop = threading.Event()
+    client = TrainerClient(tmp_path / "line" / "t.sock", b"key")
+    thread = threading.Thread(target=serve, args=(handler, client.socket_path, b"key"), kwargs={"stop": stop})
+    thread.start()
+    while not client.socket_path.exists():
+        time.sleep(0.01)
+    for name, value in client.environment().items():
+        monkeypatch.setenv(name, value)
+    yield client
+    stop.set()
+    thread.join(10)
+
+
+def ask(action, **settings):
+    return unpack_reply(
+        answer(pack_request(action, settings, pack_weights({"w": np.zeros(2, np.float32)}), 7), CONTEXT)
+    )
+
+
+def test_a_message_is_answered_by_the_warm_trainer(trainer):
+    reply = ask("train", steps=2)
+    assert (reply.worker, reply.error, reply.metrics) == ("site-0", None, {"num-examples": 5})
+    np.testing.assert_array_equal(reply.weights["w"], [1, 1])
+
+
+def test_what_the_trainer_could_not_do_is_said_in_the_reply(trainer):
+    assert ask("fail").error == "no images"
+
+
+def test_work_for_which_the_server_no_longer_waits_is_stopped(trainer):
+    assert ask("train", steps=100_000, seconds=0.1).error == "'train' was stopped after 0.1 seconds"
+    deadline = time.monotonic() + 5
+    while trainer.status().busy:
+        assert time.monotonic() < deadline
+    assert ask("train", steps=1, seconds=60).error is None
+
+
+def test_a_missing_trainer_is_said_in_the_reply(monkeypatch):
+    monkeypatch.delenv("FEDLMD_TRAINER_SOCKET", raising=False)
+    assert "must name the trainer" in ask("train").error

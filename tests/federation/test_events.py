@@ -1,0 +1,66 @@
+import subprocess
+import sys
+import threading
+import time
+
+from fedlmd.federation.events import EventLog, follow_events
+
+
+def test_events_are_followed_up_to_the_first_final_one(tmp_path):
+    log = EventLog(tmp_path)
+
+    def write():
+        for event in ("started", "round", "finished", "afterthought"):
+            time.sleep(0.05)
+            log.append(event, text="ä")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got = [event for event in follow_events(log.path, silence=60, poll=0.01) if event]
+    writer.join()
+    assert [event["event"] for event in got] == ["started", "round", "finished"]
+    assert got[0]["text"] == "ä"
+    assert log.final()["event"] == "finished"
+
+
+def test_silence_is_told(tmp_path):
+    assert next(follow_events(tmp_path / "events.jsonl", silence=0.05, poll=0.01)) is None
+
+
+def test_half_a_line_waits_for_its_other_half(tmp_path):
+    log = EventLog(tmp_path)
+    log.append("started")
+    with log.path.open("a") as file:
+        file.write('{"event": "fini')
+    follower = follow_events(log.path, silence=0.05, poll=0.01)
+    assert next(follower)["event"] == "started"
+    assert next(follower) is None
+    assert len(log.read()) == 1
+    with log.path.open("a") as file:
+        file.write('shed"}\n')
+    assert next(follower)["event"] == "finished"
+
+
+def test_the_lock_tells_whether_the_writer_lives(tmp_path):
+    log = EventLog(tmp_path)
+    assert not log.is_held()
+    with log.held():
+        assert log.is_held()
+        log.append("started")
+        assert log.is_held()
+    assert not log.is_held()
+
+
+def test_a_killed_writer_lets_the_lock_go(tmp_path):
+    code = "import sys, time, pathlib; from fedlmd.federation.events import EventLog\n"
+    code += "with EventLog(pathlib.Path(sys.argv[1])).held():\n print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline()
+        assert EventLog(tmp_path).is_held()
+        writer.kill()
+    assert not EventLog(tmp_path).is_held()
+
+
+def test_a_diary_that_is_not_there_has_no_events(tmp_path):
+    assert EventLog(tmp_path).read() == []
+    assert EventLog(tmp_path).final() is None

@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+
+from fedlmd.federation.plan import Plan, PlanError, StrategyPlan, read_plan, write_plan
+
+ENTRIES = {
+    "run": "r",
+    "rounds": 3,
+    "strategy": {"name": "fedprox", "mu": 0.01},
+    "min_workers": 3,
+    "min_replies": 2,
+    "wait_seconds": 60,
+    "round_timeout": 600,
+    "max_failed_rounds": 2,
+    "settings": {"seed": 1},
+    "card": {"labels": ["0"]},
+    "releases-dir": "/srv/releases",
+}
+
+
+def test_a_plan_survives_its_file(tmp_path):
+    plan = Plan.from_json(ENTRIES)
+    write_plan(tmp_path / "run", plan, {"w": np.arange(3, dtype=np.float32)})
+    again, weights = read_plan(tmp_path / "run")
+    assert again == plan
+    np.testing.assert_array_equal(weights["w"], [0, 1, 2])
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["releases-dir"] == "/srv/releases"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rouns": 3}, "unknown entry 'rouns'"),
+        ({"rounds": 0}, "rounds is 0; it must be 1 or more"),
+        ({"min_replies": 4}, "at most min_workers, 3"),
+        ({"wait_seconds": 0}, "wait_seconds is 0"),
+        ({"strategy": {"name": "fedsgd"}}, "'fedsgd' is unknown; fedavg and fedprox are known"),
+        ({"strategy": {"name": "fedprox", "mu": -1}}, "mu is -1"),
+        ({"strategy": {"nam": "fedprox"}}, "does not fit"),
+        ({"levels": [0, 0.5]}, "levels must rise from 0 to 1"),
+        ({"levels": [0, 0.5, 0.5, 1]}, "levels must rise from 0 to 1"),
+    ],
+)
+def test_an_impossible_plan_is_refused_with_the_reason(change, words):
+    with pytest.raises(PlanError, match=words):
+        Plan.from_json({**ENTRIES, **change})
+
+
+def test_a_missing_entry_is_named():
+    with pytest.raises(PlanError, match="rounds"):
+        Plan.from_json({"run": "r", "releases-dir": "x"})
+
+
+def test_a_folder_without_a_plan_is_named(tmp_path):
+    with pytest.raises(PlanError, match=str(tmp_path)):
+        read_plan(tmp_path)
+
+
+def test_weights_that_are_no_safetensors_are_named(tmp_path):
+    write_plan(tmp_path, Plan("r", 1, "x", StrategyPlan()), {"w": np.zeros(1)})
+    (tmp_path / "initial.safetensors").write_bytes(b"not weights")
+    with pytest.raises(PlanError, match="is not the folder of a run"):
+        read_plan(tmp_path)

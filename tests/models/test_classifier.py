@@ -1,0 +1,74 @@
+"""The classifier's shapes, and what federated averaging asks of it."""
+
+import pytest
+import torch
+from torch import nn
+
+from fedlmd.models import CNN, ClassifierConfig
+
+
+def build(**values):
+    torch.manual_seed(0)
+    return CNN(ClassifierConfig(**{"widths": (8, 16), **values})).eval()
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        ({}, (3, 1, 28, 28)),
+        ({"channels": 3, "classes": 4}, (3, 3, 28, 28)),
+        ({"image_size": 30, "widths": (8, 8, 24), "patch": 3}, (1, 1, 30, 30)),
+        ({"image_size": 8, "widths": (8,)}, (2, 1, 8, 8)),
+    ],
+)
+def test_there_is_a_logit_for_every_image_and_class(values, shape):
+    model = build(**values)
+    assert model(torch.zeros(shape)).shape == (shape[0], model.config.classes)
+
+
+def test_every_stage_gives_maps_of_half_the_resolution():
+    maps = build(widths=(8, 16, 24)).maps(torch.zeros(2, 1, 28, 28))
+    assert [tuple(of.shape) for of in maps] == [(2, 8, 14, 14), (2, 16, 7, 7), (2, 24, 4, 4)]
+
+
+def test_the_logits_are_the_head_on_the_last_maps_means():
+    model, images = build(), torch.randn(2, 1, 28, 28)
+    torch.testing.assert_close(model(images), model.head(model.maps(images)[-1].mean((2, 3))))
+
+
+def test_an_images_logits_do_not_depend_on_its_batch():
+    model, images = build(), torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(model(images)[2:3], model(images[2:3]), atol=1e-5, rtol=1e-5)
+
+
+def test_every_stored_value_is_a_trained_weight_so_that_all_of_it_averages():
+    model = build()
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
+    assert not list(model.buffers())
+
+
+def test_the_only_normalisation_is_over_groups():
+    kinds = {type(module) for module in build().modules() if "Norm" in type(module).__name__}
+    assert kinds == {nn.GroupNorm}
+
+
+def test_dropout_acts_in_training_alone():
+    model, images = build(dropout=0.5), torch.randn(2, 1, 28, 28)
+    assert torch.equal(model(images), model(images))
+    model.train()
+    assert not torch.equal(model(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"widths": ()}, "one or more multiples of 8"),
+        ({"widths": (8, 12)}, r"widths \(8, 12\) must be"),
+        ({"widths": (0,)}, "multiples of 8"),
+        ({"image_size": 27}, "image_size 27 must be a multiple of 2"),
+        ({"classes": 1}, "1 classes; .* at least 2"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_refused_with_the_reason(values, message):
+    with pytest.raises(ValueError, match=message):
+        ClassifierConfig(**values)

@@ -1,0 +1,235 @@
+import base64
+import io
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedlmd.data import decode_image, to_unit_range
+from fedlmd.service.routes.inference import as_number
+from tests.service.conftest import client_of, encoded
+
+FIELDS = {
+    "prediction",
+    "is_ood",
+    "probabilities",
+    "score",
+    "threshold",
+    "p_value",
+    "alpha",
+    "detector",
+    "scores",
+    "release",
+}
+
+
+def infer(client, data, field="image", **query):
+    return client.post("/infer", files={field: ("x.png", data)}, params=query)
+
+
+def test_the_answer_is_what_the_answerer_says(answering, trained, digit):
+    body = infer(answering, digit).raise_for_status().json()
+    [expected] = trained.answerer(None).answer(to_unit_range(decode_image(digit, 28, 1))[None])
+    assert set(body) == {*FIELDS, "seconds"}
+    assert body["prediction"] == int(expected.prediction)
+    assert body["is_ood"] == (body["score"] > body["threshold"])
+    assert body["score"] == pytest.approx(expected.score, rel=1e-4)
+    assert body["threshold"] == pytest.approx(expected.threshold)
+    assert body["probabilities"] == pytest.approx(expected.probabilities, rel=1e-4)
+    assert sum(body["probabilities"].values()) == pytest.approx(1)
+    assert set(body["scores"]) == {"max-logit", "one-step", "verdict"}
+    assert (body["alpha"], body["detector"], body["release"]) == (0.05, "verdict", trained.current)
+
+
+def test_the_field_may_be_called_image_out(answering, digit):
+    one, other = (infer(answering, digit, field).json() for field in ("image", "image_out"))
+    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_reference_is_answered_too(answering, digit):
+    body = answering.post("/infer", files={"image_out": digit, "image_in": digit}).json()
+    assert set(body) == {*FIELDS, "seconds", "reference"}
+    assert set(body["reference"]) == FIELDS
+    assert body["reference"]["score"] == pytest.approx(body["score"], rel=1e-3)
+
+
+@pytest.mark.parametrize("place", ["data", "params"])
+def test_options_come_in_the_form_or_in_the_query(answering, digit, place):
+    options = {"alpha": "0.2", "detector": "lmd", "release": "pretrained"}
+    body = answering.post("/infer", files={"image": digit}, **{place: options}).json()
+    assert (body["alpha"], body["detector"], set(body["scores"])) == (0.2, "lmd", {"lmd"})
+
+
+def test_without_enough_images_for_an_alpha_there_is_no_threshold(answering, digit):
+    body = infer(answering, digit, alpha=0.001).json()
+    assert body["threshold"] is None
+    assert body["is_ood"] is False
+
+
+def test_an_explanation_comes_as_pictures(answering, digit):
+    explanation = infer(answering, digit, explain=True).json()["explanation"]
+    pictures = [explanation["image"], *explanation["masks"], *explanation["reconstructions"], explanation["heat_map"]]
+    assert [opened(picture).size for picture in pictures] == [(28, 28)] * 6
+    original = np.asarray(Image.open(io.BytesIO(digit)))
+    assert np.array_equal(np.asarray(opened(explanation["image"])), original)
+    assert set(np.unique(np.asarray(opened(explanation["masks"][0])))) == {0, 255}
+    assert opened(explanation["overview"]).width > 400
+    assert explanation["redrawn_as"] in "012"
+
+
+def opened(uri):
+    head, data = uri.split(",")
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+GREY = Image.new("L", (28, 28), 40)
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(Image.fromarray(np.full((28, 28), 30_000, np.uint16))),
+        encoded(Image.new("RGBA", (28, 28), (255, 0, 0, 90))),
+        encoded(Image.new("RGB", (301, 77), "white"), "JPEG"),
+        encoded(Image.new("P", (5, 5)), "GIF"),
+        encoded(Image.new("1", (28, 28))),
+    ],
+    ids=["16 bit", "transparent", "other size", "palette", "1 bit"],
+)
+def test_other_kinds_of_images_are_converted(answering, data):
+    assert infer(answering, data).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "says"),
+    [
+        (b"", 422, "empty"),
+        (b"these are words, not pixels", 422, "not a readable image"),
+        (encoded(NOISE)[:400], 422, "truncated"),
+        (encoded(GREY, "GIF", save_all=True, append_images=[Image.new("L", (28, 28))]), 422, "animated"),
+        (encoded(Image.new("1", (5000, 4001))), 413, "20,000,000 pixels"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422, "PNG"),
+    ],
+    ids=["no bytes", "text", "truncated", "animated", "too many pixels", "svg"],
+)
+def test_a_bad_image_is_refused_with_a_sentence(answering, data, status, says):
+    reply = infer(answering, data)
+    assert (reply.status_code, set(reply.json())) == (status, {"error"})
+    assert says in reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ({"release": "0123456789ab"}, 404, "0123456789ab"),
+        ({"release": "../../etc"}, 404, "etc"),
+        ({"detector": "oracle"}, 422, "verdict"),
+        ({"alpha": "0"}, 422, "alpha: input should be greater than 0"),
+        ({"alpha": "1"}, 422, "alpha: input should be less than 1"),
+        ({"alpha": "nan"}, 422, "alpha"),
+        ({"alpha": "few"}, 422, "alpha: input should be a valid number"),
+        ({"explain": "perhaps"}, 422, "explain"),
+    ],
+)
+@pytest.mark.parametrize("place", ["data", "params"])
+def test_a_bad_option_is_refused_with_a_sentence(answering, digit, query, status, says, place):
+    if "explain" in query:
+        place = "params"
+    reply = answering.post("/infer", files={"image": digit}, **{place: query})
+    assert (reply.status_code, set(reply.json())) == (status, {"error"})
+    assert says in reply.json()["error"]
+
+
+def test_no_image_and_two_images_are_refused(answering, digit):
+    for request in (
+        {},
+        {"files": {"image_in": digit}},
+        {"files": {"image": digit, "image_out": digit}},
+        {"json": {"image": "x"}},
+        {"content": digit, "headers": {"Content-Type": "image/png"}},
+    ):
+        reply = answering.post("/infer", **request)
+        assert reply.status_code == 400
+        assert "image or image_out" in reply.json()["error"]
+
+
+def test_text_in_the_place_of_a_file_is_refused(answering):
+    reply = answering.post("/infer", data={"image": "digit.png"})
+    assert reply.status_code == 422
+    assert reply.json()["error"] == "image: it must be sent as a file of a multipart/form-data body, not as text"
+
+
+def test_a_broken_form_is_refused(answering):
+    reply = answering.post("/infer", content=b"--x", headers={"Content-Type": "multipart/form-data"})
+    assert reply.status_code == 400
+    assert list(reply.json()) == ["error"]
+
+
+def test_a_node_without_a_release_says_so(server, digit):
+    reply = infer(server, digit)
+    assert reply.status_code == 503
+    assert "pretrained" in reply.json()["error"]
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_refused(host, chunked):
+    with client_of(host, max_body=100_000) as client:
+        parts = [b'--x\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n', *[bytes(50_000)] * 100]
+        body = iter(parts) if chunked else b"".join(parts)
+        reply = client.post("/infer", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+        assert reply.status_code == 413
+        assert "larger than" in reply.json()["error"]
+        body = iter([b" " * 60_000] * 2) if chunked else b" " * 120_000
+        assert client.post("/v1/runs", content=body, headers={"Content-Type": "application/json"}).status_code == 413
+        assert client.get("/health").status_code == 200
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(answering):
+    parts = urlsplit(str(answering.base_url))
+    with socket.create_connection((parts.hostname, parts.port), timeout=5) as line:
+        line.sendall(b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert line.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_many_images_at_once_get_the_answers_that_each_gets_alone(answering, images):
+    files = [path.read_bytes() for label in "0123" for path in sorted((images / "eval" / label).iterdir())[:4]]
+    alone = [infer(answering, data).json() for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda data: infer(answering, data).json(), files))
+    assert [a["prediction"] for a in together] == [a["prediction"] for a in alone]
+    assert [a["score"] for a in together] == pytest.approx([a["score"] for a in alone], rel=1e-4)
+
+
+def test_neither_health_nor_lists_wait_for_images(host, digit):
+    answerer, asked, gate = host.answerer, threading.Semaphore(0), threading.Event()
+
+    def held_up(release):
+        asked.release()
+        assert gate.wait(20)
+        return answerer(release)
+
+    host.answerer = held_up
+    with client_of(host) as client, ThreadPoolExecutor(50) as pool:
+        # More than there are threads for plain requests.
+        waiting = [pool.submit(infer, client, digit) for _ in range(50)]
+        assert asked.acquire(timeout=10)
+        try:
+            assert client.get("/health").json()["status"] == "ok"
+            assert client.get("/v1/jobs").json() == []
+        finally:
+            gate.set()
+        assert {reply.result().status_code for reply in waiting} == {200}
+
+
+def test_labels_that_are_no_numbers_stay_text():
+    labels = ["7", "07", "-3", "cat", "1e3", "½", "٣", "", "1.0", "9" * 40]
+    assert [as_number(label) for label in labels] == [7, "07", -3, "cat", "1e3", "½", "٣", "", "1.0", "9" * 40]
+    assert json.dumps(as_number("0")) == "0"

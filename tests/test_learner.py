@@ -1,0 +1,289 @@
+"""A site at work, alone and as a federation asks; the federation's part is done by hand here."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fedlmd import artifacts
+from fedlmd.answer import VERDICT, Answerer, build, detectors
+from fedlmd.data import PartitionConfig
+from fedlmd.detection import Moments, Sketch, fuse, pooled
+from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit, half
+from fedlmd.progress import Progress, Result
+from fedlmd.settings import DataConfig, FederationConfig, SettingsError, to_mapping
+from fedlmd.site import Site
+from fedlmd.training import evaluate
+
+LISTS = (("0", "1"), ("1", "2"))
+
+
+def sites(**options):
+    shared = DataConfig(partition=PartitionConfig("labels", 2, LISTS))
+    return [Learner(Site(f"site-{worker}", shared, worker, **options)) for worker in range(2)]
+
+
+def ask(learner, action, settings, weights=None, **config):
+    *progress, result = learner.handle(action, {"settings": to_mapping(settings), **config}, weights or {})
+    assert all(isinstance(step, Progress) for step in progress)
+    assert isinstance(result, Result)
+    return progress, result
+
+
+def average(results):
+    total = sum(result.metrics["num-examples"] for result in results)
+    return {
+        name: sum(result.weights[name] * np.float32(result.metrics["num-examples"] / total) for result in results)
+        for name in results[0].weights
+    }
+
+
+@pytest.fixture(scope="module")
+def federation(tiny_settings, tmp_path_factory):
+    """Two sites and two rounds of federated averaging, then calibration: everything that went over the wire."""
+    learners = sites(releases=tmp_path_factory.mktemp("releases"))
+    weights, rounds = build(tiny_settings).weights(), []
+    for number in (1, 2):
+        replies = [ask(learner, "train", tiny_settings, weights, round=number) for learner in learners]
+        rounds.append((weights, replies))
+        weights = average([result for _, result in replies])
+    final = half(weights)
+    moments = [ask(learner, "moments", tiny_settings, final)[1].metrics for learner in learners]
+    scale = {name: vars(pooled([Moments(**of[name]) for of in moments])) for name in moments[0]}
+    sketches = [ask(learner, "thresholds", tiny_settings, moments=scale)[1].metrics for learner in learners]
+    return learners, rounds, final, moments, scale, sketches
+
+
+def test_images_are_loaded_once_for_the_same_settings(tiny_settings):
+    learner = sites()[0]
+    first = learner.images(tiny_settings)
+    assert learner.images(replace(tiny_settings)) is first
+    assert learner.images(replace(tiny_settings, seed=5)) is not first
+
+
+def test_a_round_reports_what_it_did(federation, tiny_settings):
+    learners, rounds, *_ = federation
+    for weights, replies in rounds:
+        for learner, (progress, result) in zip(learners, replies, strict=True):
+            stages = [step.stage for step in progress]
+            assert stages == ["evaluation"] + ["classifier"] * 60 + ["denoiser"] * 10
+            assert [(step.done, step.total) for step in progress[1:61]] == [(done, 60) for done in range(1, 61)]
+            before = evaluate(build(tiny_settings, weights).classifier, learner.images(tiny_settings).evaluation)
+            assert result.metrics["accuracy"] == before.accuracy
+            assert result.metrics["evaluation-loss"] == before.loss
+            assert result.metrics["num-examples"] == len(learner.images(tiny_settings).training)
+            assert result.metrics["classifier-loss"] == progress[60].metrics["loss"]
+            assert result.weights.keys() == weights.keys()
+            assert not np.array_equal(result.weights["classifier.head.weight"], weights["classifier.head.weight"])
+
+
+def test_a_round_is_reproducible_and_each_site_and_round_has_its_own_noise(federation, tiny_settings):
+    _, rounds, *_ = federation
+    weights, replies = rounds[0]
+    again = ask(sites()[0], "train", tiny_settings, weights, round=1)[1]
+    assert all(np.array_equal(again.weights[name], array) for name, array in replies[0][1].weights.items())
+
+
+def test_federated_averaging_learns_labels_that_no_site_has_together(federation, tiny_settings):
+    _, rounds, final, *_ = federation
+    everything = Learner(Site("judge")).images(tiny_settings).evaluation
+    untrained = evaluate(build(tiny_settings, rounds[0][0]).classifier, everything)
+    averaged = evaluate(build(tiny_settings, final).classifier, everything)
+    assert averaged.loss < 0.8 * untrained.loss
+    assert averaged.accuracy > 1.5 * untrained.accuracy
+
+
+def test_the_moments_of_accuracy_and_loss_are_the_evaluation(federation, tiny_settings):
+    learners, _, final, moments, scale, _ = federation
+    classifier = build(tiny_settings, final).classifier
+    found = [evaluate(classifier, learner.images(tiny_settings).evaluation) for learner in learners]
+    for of, judged in zip(moments, found, strict=True):
+        assert of["accuracy"]["mean"] == pytest.approx(judged.accuracy, rel=1e-6)
+        assert of["loss"]["mean"] == pytest.approx(judged.loss, rel=1e-5)
+        assert of["accuracy"]["count"] == judged.images
+    everything = evaluate(classifier, Learner(Site("judge")).images(tiny_settings).evaluation)
+    assert scale["accuracy"]["mean"] == pytest.approx(everything.accuracy, rel=1e-6)
+    assert scale["accuracy"]["count"] == everything.images
+
+
+def test_scores_are_of_so_many_held_back_images_and_of_no_others(federation, tiny_settings):
+    learners, _, final, moments, _, _ = federation
+    detector = detectors(tiny_settings, build(tiny_settings, final))["max-logit"]
+    for learner, of in zip(learners, moments, strict=True):
+        assert {name: part["count"] for name, part in of.items() if name not in ("accuracy", "loss")} == dict.fromkeys(
+            ("max-logit", "one-step", "lmd"), 60
+        )
+        possible = detector.score(learner.images(tiny_settings).held_back.images())
+        nearest = (learner.scores["max-logit"][:, None] - possible).abs().amin(1)
+        assert nearest.max() < 1e-4
+
+
+def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_scale(federation, tiny_settings):
+    learners, _, _, _, scale, sketches = federation
+    common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
+    for learner, of in zip(learners, sketches, strict=True):
+        assert set(of) == {"max-logit", "one-step", "lmd", VERDICT}
+        assert of["lmd"] == vars(Sketch.of(learner.scores["lmd"]))
+        assert of[VERDICT] == vars(Sketch.of(fuse(learner.scores, common)))
+
+
+def test_what_the_sites_give_makes_a_release_that_every_site_installs(federation, tiny_settings):
+    learners, _, final, _, scale, _ = federation
+    common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
+    fused = torch.cat([fuse(learner.scores, common) for learner in learners])
+    card = {
+        "settings": to_mapping(tiny_settings),
+        "calibration": {"alpha": 0.1, "moments": scale, "sketches": {VERDICT: vars(Sketch.of(fused))}},
+    }
+    ask(learners[0], "install", tiny_settings, final, card=card)
+    folder = learners[0].site.releases
+    answerer = Answerer(artifacts.load(artifacts.current(folder)))
+    images = learners[0].images(tiny_settings).held_back.images(range(40))
+    alarms = sum(answer.is_ood for answer in answerer.answer(images))
+    assert answerer.choices == (VERDICT,)
+    assert alarms <= 12  # a tenth of 40, give or take four standard deviations
+
+
+def test_training_alone_gives_a_release_with_everything_in_its_card(tiny_result, tiny_settings):
+    card = tiny_result.metrics["card"]
+    assert card["settings"] == to_mapping(tiny_settings)
+    assert set(card["calibration"]) == {"alpha", "moments", "sketches", "workers"}
+    assert set(card["calibration"]["moments"]) == {"max-logit", "one-step", "lmd"}
+    assert card["metrics"]["images"] == 980 + 1135 + 1032
+    assert card["metrics"]["accuracy"] == tiny_result.metrics["accuracy"] > 0.6
+    assert card["training"]["workers"] == ["alone"]
+    assert {str(array.dtype) for array in tiny_result.weights.values()} == {"float16"}
+    judged = evaluate(
+        build(tiny_settings, tiny_result.weights).classifier, Learner(Site("judge")).images(tiny_settings).evaluation
+    )
+    assert card["metrics"]["accuracy"] == pytest.approx(judged.accuracy)
+
+
+@pytest.fixture
+def quick(tiny_settings):
+    """Hardly any steps, and the cheapest score alone."""
+    return replace(
+        tiny_settings,
+        classifier=replace(tiny_settings.classifier, steps=3),
+        denoiser=replace(tiny_settings.denoiser, steps=2),
+        calibration=replace(tiny_settings.calibration, images=5),
+    )
+
+
+def paint(folder, shades):
+    """A source of 20 flat images for each label."""
+    for label, shade in shades.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(20):
+            Image.new("L", (28, 28), shade + number).save(folder / label / f"{number}.png")
+
+
+def test_training_alone_on_a_source_of_the_request_installs_its_release_and_leaves_no_image_behind(tmp_path, quick):
+    paint(tmp_path / "data" / "flat", {"0": 0, "1": 100, "2": 200})
+    learner = Learner(Site("alone", root=tmp_path / "data", releases=tmp_path / "releases"))
+    learner.images(quick)
+    progress, result = ask(learner, "alone", quick, training="flat")
+    assert [step.stage for step in progress] == ["classifier"] * 3 + ["denoiser"] * 2 + ["calibration"] * 3
+    assert "card" not in result.metrics
+    assert result.metrics["images"] == 60
+    release = artifacts.load(artifacts.current(tmp_path / "releases"))
+    assert release.id == result.metrics["release"]
+    assert release.card["metrics"]["images"] == 60
+    # A federation that asks next must get the site's own images.
+    assert len(learner.images(quick).evaluation) == 980 + 1135 + 1032
+
+
+def test_more_rounds_than_steps_leave_a_rounds_weights_as_they_were(quick):
+    settings = replace(quick, federation=FederationConfig(rounds=10))
+    weights = build(settings).weights()
+    progress, result = ask(sites()[0], "train", settings, weights, round=1)
+    assert [step.stage for step in progress] == ["evaluation"]
+    assert all(np.array_equal(result.weights[name], array) for name, array in weights.items())
+
+
+def test_the_rounds_share_out_all_steps_of_the_training(quick):
+    settings = replace(
+        quick, classifier=replace(quick.classifier, steps=7), federation=FederationConfig(rounds=3, min_workers=1)
+    )
+    weights, learner = build(settings).weights(), sites()[0]
+    counts = [
+        sum(step.stage == "classifier" for step in ask(learner, "train", settings, weights, round=number)[0])
+        for number in (1, 2, 3)
+    ]
+    assert sum(counts) == 7
+    assert max(counts) - min(counts) <= 1
+
+
+def test_fedprox_keeps_closer_to_the_global_weights(quick):
+    settings = replace(quick, classifier=replace(quick.classifier, steps=40, low_precision=False))
+    images = sites()[0].images(settings).training
+    moved = []
+    for mu in (0.0, 100.0):
+        networks, start = build(settings), build(settings).weights()
+        list(fit("classifier", networks, images, settings, range(40), seed=0, mu=mu))
+        moved.append(sum(np.square(array - start[name]).sum() for name, array in networks.weights().items()))
+    assert 0 < moved[1] < moved[0] / 4
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_only_the_part_that_is_trained_changes_and_the_global_random_state_does_not(quick, part):
+    networks, before, state = build(quick), build(quick).weights(), torch.get_rng_state()
+    steps = list(fit(part, networks, sites()[0].images(quick).training, quick, range(2), seed=3))
+    assert [(step.stage, step.done, step.total) for step in steps] == [(part, 1, 2), (part, 2, 2)]
+    changed = {n.partition(".")[0] for n, array in networks.weights().items() if not np.array_equal(array, before[n])}
+    assert changed == {part}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_unknown_action_is_refused(quick):
+    with pytest.raises(ValueError, match="unknown action 'dance'; a site can train, calibrate and install"):
+        ask(sites()[0], "dance", quick)
+
+
+def test_thresholds_need_moments_first(quick):
+    with pytest.raises(ValueError, match="ask for its moments first"):
+        ask(sites()[0], "thresholds", quick, moments={})
+
+
+def test_a_site_without_a_folder_for_releases_says_so(quick):
+    with pytest.raises(ValueError, match="has no folder for releases"):
+        ask(sites()[0], "install", quick, {"a": np.zeros(1)}, card={})
+
+
+def test_weights_of_other_networks_are_refused_before_anything_is_trained(quick):
+    with pytest.raises(artifacts.ReleaseError, match="do not fit the classifier"):
+        ask(sites()[0], "train", quick, build(quick.with_labels(("0", "1"))).weights(), round=1)
+
+
+def test_weights_are_certified_as_training_alone_would(tiny_result, tiny_settings):
+    *_, result = Learner(Site("alone")).certify(tiny_settings, tiny_result.weights)
+    card = tiny_result.metrics["card"]
+    assert result.metrics == {"calibration": card["calibration"], "metrics": card["metrics"]}
+
+
+def test_a_process_learns_from_its_environment_which_site_it_works_for(monkeypatch, tmp_path, quick):
+    told = {
+        "name": "client",
+        "settings": {"data": {"partition": {"kind": "labels", "workers": 2, "lists": LISTS}}},
+        "worker": 1,
+        "root": str(tmp_path),
+        "releases": str(tmp_path / "releases"),
+    }
+    monkeypatch.setenv(SITE, json.dumps(told))
+    handle = build_handler()
+    weights = build(quick).weights()
+    *_, result = handle("train", {"settings": to_mapping(quick), "round": 1}, weights)
+    expected = ask(sites()[1], "train", quick, weights, round=1)[1]
+    assert all(np.array_equal(array, expected.weights[name]) for name, array in result.weights.items())
+
+
+@pytest.mark.parametrize("told", [None, "", "{}", '{"name": "a", "settings": {"data": {"sauce": 1}}, "worker": 0}'])
+def test_an_environment_that_describes_no_site_is_refused(monkeypatch, told):
+    monkeypatch.delenv(SITE, raising=False)
+    if told is not None:
+        monkeypatch.setenv(SITE, told)
+    with pytest.raises(SettingsError, match="the variable FEDLMD_SITE does not describe a site"):
+        build_handler()

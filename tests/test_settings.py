@@ -1,0 +1,205 @@
+"""Settings: what a file leaves out keeps its default, and what is wrong in it is named."""
+
+import json
+import math
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedlmd.data import PartitionConfig
+from fedlmd.detection import LMDConfig
+from fedlmd.diffusion import InpaintingConfig, ScheduleConfig
+from fedlmd.settings import (
+    CalibrationConfig,
+    DataConfig,
+    DetectorConfig,
+    FederationConfig,
+    ModelConfig,
+    Settings,
+    SettingsError,
+    from_mapping,
+    read,
+    to_mapping,
+)
+
+RUNS = sorted((Path(__file__).parents[1] / "runs").glob("*.toml"))
+
+OTHER = Settings(
+    labels=("cat", "dog"),
+    image_size=32,
+    channels=3,
+    seed=7,
+    data=DataConfig("faces", 0.25, PartitionConfig("labels", 2, (("cat",), ("dog", "cat")), seed=1)),
+    models=ModelConfig((8, 16), (16, 24), 2),
+    schedule=ScheduleConfig(50, "linear"),
+    detector=DetectorConfig(("lmd",), (0, 1), LMDConfig(distance="mse", inpainting=InpaintingConfig(5, 0.0, 0.5))),
+    calibration=CalibrationConfig(0.01, 40),
+    federation=FederationConfig(3, "fedprox", 0.5, 3, 2, 5.0, 10.0, 1),
+)
+
+
+def parse(text):
+    return from_mapping(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("settings", [Settings(), OTHER])
+def test_settings_survive_json(settings):
+    assert from_mapping(json.loads(json.dumps(to_mapping(settings)))) == settings
+
+
+def toml(mapping, path=()):
+    """The mapping as TOML; its plain values happen to be written as JSON writes them."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in mapping.items() if not isinstance(value, dict)]
+    tables = [toml(value, (*path, key)) for key, value in mapping.items() if isinstance(value, dict)]
+    return "\n".join([f"[{'.'.join(path)}]" if path else "", *plain, *tables])
+
+
+@pytest.mark.parametrize("settings", [Settings(), OTHER])
+def test_settings_survive_a_toml_file(tmp_path, settings):
+    (tmp_path / "run.toml").write_text(toml(to_mapping(settings)))
+    assert read(tmp_path / "run.toml") == settings
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path):
+    (tmp_path / "run.toml").write_text("")
+    assert read(tmp_path / "run.toml") == Settings()
+
+
+def test_a_partial_table_keeps_the_runs_defaults_and_not_its_class():
+    settings = parse("[classifier]\nsteps = 7\n[detector.lmd.inpainting]\nsteps = 3")
+    assert settings.classifier == replace(Settings().classifier, steps=7)
+    assert (settings.classifier.batch_size, settings.denoiser) == (128, Settings().denoiser)
+    assert settings.detector.lmd == replace(Settings().detector.lmd, inpainting=InpaintingConfig(steps=3))
+
+
+def test_an_integer_is_a_valid_float():
+    mu = parse("[federation]\nmu = 1").federation.mu
+    assert mu == 1.0
+    assert isinstance(mu, float)
+    levels = parse("[detector.one_step]\nlevels = [0.5]\n").detector.one_step.levels
+    assert levels == (0.5,)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_every_run_of_the_repository_can_be_read(path):
+    assert len(read(path).labels) >= 2
+
+
+def test_there_are_runs():
+    assert RUNS
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("colour = 1", "colour"),
+        ("[classifier]\nstepz = 7", "stepz"),
+        ("[detector.lmd]\nmasks = 'center'", "masks"),
+        ("[data.partition]\nwho = 1", "who"),
+        ("[extra]\na = 1", "extra"),
+    ],
+)
+def test_an_unknown_key_is_named(text, name):
+    with pytest.raises(SettingsError, match=f'unknown or wrong setting: .*"{name}"'):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("labels = '0123'", "labels"),
+        ("labels = [0, 1]", "labels"),
+        ("seed = '1'", "seed"),
+        ("seed = 1.5", "seed"),
+        ("seed = true", "seed"),
+        ("classifier = 3", "classifier"),
+        ("[classifier]\nlearning_rate = '0.1'", "classifier.learning_rate"),
+        ("[classifier]\nlow_precision = 1", "classifier.low_precision"),
+        ("[federation]\nmu = false", "federation.mu"),
+        ("[federation]\nstrategy = 'fedadam'", "federation.strategy"),
+        ("[models]\nclassifier = [8.0]", "models.classifier"),
+        ("[models]\nclassifier = 8", "models.classifier"),
+        ("[detector.lmd]\nmask = 'stripes'", "detector.lmd.mask"),
+        ("[detector.one_step]\nlevels = ['high']", "detector.one_step.levels"),
+        ("[data]\nsource = ['mnist']", "data.source"),
+        ("[data.partition]\nlists = ['01', '23']", "data.partition.lists"),
+    ],
+)
+def test_a_wrong_type_is_named_with_its_path(text, name):
+    with pytest.raises(SettingsError, match=f'"{name}"'):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels = ['a']", "labels is .*at least two"),
+        ("labels = ['a', 'b', 'a']", "none of them twice"),
+        ("channels = 2", r"channels is 2; it is 1 \(grey\) or 3"),
+        ("image_size = 30", "image_size 30 must be a multiple of 4"),
+        ("[data]\nheld_back = 0", r"held_back is 0.0; it lies in \(0, 0.5\]"),
+        ("[data]\nheld_back = nan", "held_back is nan"),
+        ("[data.partition]\nworkers = 0", "workers must be 1 or more"),
+        ("[models]\nclassifier = [12]", r"widths \(12,\) must be one or more multiples of 8"),
+        ("[models]\ndenoiser = []", "widths"),
+        ("[models]\nblocks = 0", "blocks is 0"),
+        ("[schedule]\nsteps = 1", "schedule.steps is 1"),
+        ("[classifier]\nsteps = -1", "steps is -1"),
+        ("[denoiser]\nema = 1", "ema is 1.0"),
+        ("[detector]\nverdict = ['lmd', 'guess']", "verdict is .*name one or more of max-logit, one-step, lmd"),
+        ("[detector]\nverdict = []", "verdict is"),
+        ("[detector]\nfeature_stages = [3]", r"feature_stages is \[3\]; the classifier has the stages \[0, 1, 2\]"),
+        ("[detector]\nfeature_stages = []", r"feature_stages is \[\]"),
+        ("[detector.lmd]\ncells = 29", "cells is 29; images of 28 pixels take 2 to 28"),
+        ("[detector.lmd]\nreconstructions = 0", "reconstructions is 0"),
+        ("[detector.lmd.inpainting]\nsteps = 1001", "1001 sampling steps"),
+        ("[detector.one_step]\nlevels = [1.0]", "levels is"),
+        ("[calibration]\nalpha = 1", "alpha is 1.0; it lies strictly between 0 and 1"),
+        ("[calibration]\nimages = 1", "images is 1; at least 2"),
+        ("[federation]\nrounds = 0", "rounds is 0; at least 1"),
+        ("[federation]\nmu = -1", "mu is -1.0; it is 0 or more"),
+        ("[federation]\nmu = nan", "mu is nan"),
+        ("[federation]\nmin_replies = 3", "min_replies is 3; it lies between 1 and min_workers 2"),
+        ("[federation]\nwait_seconds = 0", "wait_seconds is 0.0; it is above 0"),
+        ("[federation]\nmax_failed_rounds = 0", "max_failed_rounds is 0; it is above 0"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_the_range(text, message):
+    with pytest.raises(SettingsError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize("values", [[], "labels", None, 3])
+def test_what_is_no_table_is_refused(values):
+    with pytest.raises(SettingsError, match="settings are a table of keys and values"):
+        from_mapping(values)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"there is no settings file .*absent\.toml"):
+        read(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("content", [b"labels = [", b"\xff", b"a = 1\na = 2"])
+def test_a_file_that_is_no_toml_is_named(tmp_path, content):
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"run\.toml: "):
+        read(tmp_path / "run.toml")
+
+
+def test_the_file_is_named_beside_the_key_and_a_folder_is_no_file(tmp_path):
+    (tmp_path / "run.toml").write_text("seed = 'x'")
+    with pytest.raises(SettingsError, match=r'run\.toml: .*"seed"'):
+        read(tmp_path / "run.toml")
+    with pytest.raises(SettingsError, match=tmp_path.name):
+        read(tmp_path)
+
+
+def test_the_networks_take_their_shape_from_the_run():
+    assert (OTHER.classifier_config.classes, OTHER.denoiser_config.classes) == (2, 2)
+    assert (OTHER.classifier_config.channels, OTHER.denoiser_config.image_size) == (3, 32)
+    assert (OTHER.classifier_config.widths, OTHER.denoiser_config.widths) == ((8, 16), (16, 24))
+    assert OTHER.with_labels(("a", "b", "c")).classifier_config.classes == 3
+    assert math.isclose(OTHER.with_labels(("a", "b")).data.held_back, 0.25)
