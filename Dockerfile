@@ -14,11 +14,12 @@ COPY fedlmd fedlmd
 RUN pip install --no-cache-dir --no-deps .
 COPY fedlmd/demo.toml /etc/fedlmd/settings.toml
 
-RUN useradd --uid 10001 --create-home fedlmd && mkdir /node && chown fedlmd:fedlmd /node
-USER fedlmd
+# Not root, and no account needed: a number that owns the node's folder and nothing else.
+RUN mkdir /node && chown 10001:10001 /node
+USER 10001:10001
 WORKDIR /node
 VOLUME /node
-ENV FEDLMD_HOME=/node FEDLMD_HOST=0.0.0.0 FEDLMD_PORT=8000 FEDLMD_SETTINGS=/etc/fedlmd/settings.toml \
+ENV HOME=/node USER=fedlmd FEDLMD_HOME=/node FEDLMD_HOST=0.0.0.0 FEDLMD_PORT=8000 FEDLMD_SETTINGS=/etc/fedlmd/settings.toml \
     OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
 EXPOSE 8000 9092
 HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=6 \

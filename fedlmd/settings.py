@@ -16,7 +16,7 @@ from typing import Any, Literal, get_origin
 import dacite
 
 from fedlmd.data import PartitionConfig
-from fedlmd.detection import FAST, LMDConfig, OneStepConfig
+from fedlmd.detection import FAST, PRESETS, LMDConfig, OneStepConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.models import ClassifierConfig, DenoiserConfig
 from fedlmd.training import TrainingConfig
@@ -86,7 +86,7 @@ class DetectorConfig:
         verdict: scores whose standardised sum decides: any of "max-logit", "one-step", "lmd". The others are
             computed only when they are asked for.
         feature_stages: stages of the classifier whose maps the distance "features" compares.
-        lmd: settings of LMD.
+        lmd: settings of LMD; in TOML, ``preset = "paper"`` or ``"fast"`` under the table's own keys.
         one_step: settings of one-step denoising.
     """
 
@@ -239,13 +239,26 @@ def from_mapping(values: dict[str, Any]) -> Settings:
     if not isinstance(values, dict):
         raise SettingsError(f"settings are a table of keys and values, not {values!r}")
     # Partial tables keep the defaults of the run, which for the two trainings differ from the class's own.
-    merged = merge(to_mapping(Settings()), values)
+    merged = merge(to_mapping(Settings()), with_preset(values))
     try:
         return dacite.from_dict(Settings, merged, dacite.Config(strict=True, type_hooks=HOOKS))
     except dacite.DaciteError as error:
         raise SettingsError(f"unknown or wrong setting: {error}") from None
     except (ValueError, TypeError) as error:
         raise SettingsError(str(error)) from None
+
+
+def with_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace ``preset`` in the table ``detector.lmd`` by that preset's settings, over which the other keys are put."""
+    detector = values.get("detector")
+    if not isinstance(detector, dict) or not isinstance(detector.get("lmd"), dict) or "preset" not in detector["lmd"]:
+        return values
+    table = detector["lmd"]
+    own = {key: value for key, value in table.items() if key != "preset"}
+    if table["preset"] not in PRESETS:
+        raise SettingsError(f"detector.lmd.preset is {table['preset']!r}; there are {', '.join(PRESETS)}")
+    preset = json.loads(json.dumps(asdict(PRESETS[table["preset"]])))
+    return {**values, "detector": {**detector, "lmd": merge(preset, own)}}
 
 
 def to_mapping(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedlmd.data import PartitionConfig
-from fedlmd.detection import LMDConfig
+from fedlmd.detection import PAPER, LMDConfig
 from fedlmd.diffusion import InpaintingConfig, ScheduleConfig
 from fedlmd.settings import (
     CalibrationConfig,
@@ -203,3 +203,14 @@ def test_the_networks_take_their_shape_from_the_run():
     assert (OTHER.classifier_config.widths, OTHER.denoiser_config.widths) == ((8, 16), (16, 24))
     assert OTHER.with_labels(("a", "b", "c")).classifier_config.classes == 3
     assert math.isclose(OTHER.with_labels(("a", "b")).data.held_back, 0.25)
+
+
+def test_the_papers_setting_is_a_preset_and_its_keys_can_be_changed():
+    chosen = from_mapping({"detector": {"lmd": {"preset": "paper", "distance": "mse"}}}).detector.lmd
+    assert chosen == replace(PAPER, distance="mse")
+    assert (chosen.mask, chosen.cells, chosen.reconstructions, chosen.inpainting.steps, chosen.condition) == (
+        "alternating-checkerboard", 8, 10, 1000, "none",
+    )  # fmt: skip
+    assert from_mapping({"detector": {"lmd": {"preset": "fast"}}}) == Settings()
+    with pytest.raises(SettingsError, match=r"detector.lmd.preset is 'slow'; there are paper, fast"):
+        from_mapping({"detector": {"lmd": {"preset": "slow"}}})

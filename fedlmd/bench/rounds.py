@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import statistics
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fedlmd.bench.record import record
 from fedlmd.client import NodeClient
 from fedlmd.cluster import Cluster, free_port
 from fedlmd.progress import Progress
@@ -59,12 +57,6 @@ def measure(output: Path) -> Iterator[Progress | dict[str, Any]]:
                     yield Progress(kind, event["round"], ROUNDS)
         finally:
             cluster.stop()
-    yield {
-        # The first round is left out: there the warm trainer loads its data, as every cold round does.
-        "figures": {f"round_overhead_{kind}_seconds": statistics.median(of[1:]) for kind, of in overheads.items()},
-        "rounds": overheads,
-        "command": "fedlmd bench rounds",
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {name: version(name) for name in ("fedlmd", "flwr", "torch")},
-        "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
-    }
+    # The first round is left out: there the warm trainer loads its data, as every cold round does.
+    figures = {f"round_overhead_{kind}_seconds": statistics.median(of[1:]) for kind, of in overheads.items()}
+    yield record(figures, "fedlmd bench rounds", rounds=overheads)

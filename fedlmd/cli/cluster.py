@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fedlmd import demo as demonstration
 from fedlmd import settings
+from fedlmd.bench import accuracy as bench_accuracy
 from fedlmd.bench import rounds as bench_rounds
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, read_settings
 from fedlmd.cli.show import (
@@ -162,4 +163,17 @@ def bench_rounds_command(
                 kind, f"{result['figures'][f'round_overhead_{kind}_seconds']:.1f}", str(result["rounds"][kind])
             )
         Console(highlight=False).print(table)
+        write(result, json_file)
+
+
+@bench_app.command("accuracy")
+def bench_accuracy_command(
+    output: Annotated[Path, typer.Option(help="Folder for the cluster's homes.")] = Path("bench-output"),
+    json_file: JsonFile = Path("benchmarks/accuracy.json"),
+) -> None:
+    """Measure the classifier of two workers that share all ten digits."""
+    for result in watched(bench_accuracy.measure(output)):
+        figures = result["figures"]
+        accuracy, seconds = figures["accuracy_iid_ten_digits"], figures["seconds_of_rounds"]
+        Console(highlight=False).print(f"accuracy {accuracy:.4f} on {result['images']} images after {seconds:.0f} s")
         write(result, json_file)

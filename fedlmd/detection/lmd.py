@@ -14,7 +14,7 @@ from fedlmd.detection.distances import Distance
 from fedlmd.detection.masks import MaskKind, masks
 from fedlmd.diffusion import Denoiser, InpaintingConfig, Noise, Schedule, inpaint
 
-__all__ = ["FAST", "LMD", "PAPER", "Condition", "DistanceKind", "LMDConfig", "Reconstruction", "fixed_noise"]
+__all__ = ["FAST", "LMD", "PAPER", "PRESETS", "Condition", "DistanceKind", "LMDConfig", "Reconstruction", "fixed_noise"]
 
 Condition = Literal["none", "predicted"]
 DistanceKind = Literal["mse", "ssim", "features", "lpips"]
@@ -70,6 +70,7 @@ PAPER = LMDConfig(
     inpainting=InpaintingConfig(steps=1000, eta=1.0, start=1.0),
 )
 FAST = LMDConfig()
+PRESETS = {"paper": PAPER, "fast": FAST}
 
 
 class Reconstruction(NamedTuple):
