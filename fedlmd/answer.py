@@ -32,7 +32,7 @@ from fedlmd.diffusion import Schedule
 from fedlmd.models import CNN, UNet
 from fedlmd.settings import Settings
 
-__all__ = ["VERDICT", "Answer", "Answerer", "Explanation", "Networks", "build", "detectors"]
+__all__ = ["VERDICT", "Answer", "Answerer", "Explanation", "Networks", "accelerator", "build", "detectors"]
 
 # The name under which the fused score is calibrated.
 VERDICT = "verdict"
@@ -50,6 +50,11 @@ class Networks:
     classifier: CNN
     denoiser: UNet
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute; what goes in must be there, too."""
+        return self.classifier.head.weight.device
+
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the prefix of their weights' names."""
         return {"classifier": self.classifier, "denoiser": self.denoiser}
@@ -57,7 +62,7 @@ class Networks:
     def weights(self) -> dict[str, Any]:
         """All weights as float32 arrays, named ``classifier.…`` and ``denoiser.…``."""
         return {
-            f"{part}.{name}": value.detach().numpy().copy()
+            f"{part}.{name}": value.detach().cpu().numpy().copy()
             for part, network in self.parts().items()
             for name, value in network.state_dict().items()
         }
@@ -80,6 +85,11 @@ class Networks:
                 raise ReleaseError(f"the weights do not fit the {part} of these settings: {reason}") from None
 
 
+def accelerator() -> torch.device:
+    """The graphics processor where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def build(settings: Settings, weights: Mapping[str, Any] | None = None) -> Networks:
     """Both networks for a run, ready to answer; freshly initialised from the run's seed without ``weights``."""
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +98,7 @@ def build(settings: Settings, weights: Mapping[str, Any] | None = None) -> Netwo
     if weights is not None:
         networks.load(weights)
     for network in networks.parts().values():
-        network.eval()
+        network.eval().to(accelerator())
     return networks
 
 
@@ -206,7 +216,7 @@ class Answerer:
         needed = dict.fromkeys(
             n for name in wanted for n in (self.settings.detector.verdict if name == VERDICT else [name])
         )
-        found = {name: scored(self.detectors[name], images) for name in needed}
+        found = {name: scored(self.detectors[name], images.to(self.networks.device)).cpu() for name in needed}
         if VERDICT in wanted:
             found[VERDICT] = fuse(found, {name: self.scale[name] for name in self.settings.detector.verdict})
         return found
@@ -230,7 +240,7 @@ class Answerer:
         alpha = self.alpha if alpha is None else alpha
         sketch = self.sketches[detector]
         threshold = sketch.threshold(alpha)
-        logits = self.networks.classifier(images)
+        logits = self.networks.classifier(images.to(self.networks.device)).cpu()
         scores = self.scores(images, [detector])
         return [
             self.one(logits[i], {n: float(s[i]) for n, s in scores.items()}, sketch, threshold, alpha, detector)
@@ -261,6 +271,7 @@ class Answerer:
     @torch.inference_mode()
     def explain(self, image: Float[Tensor, "1 c h w"]) -> Explanation:
         """Masks, reconstructions and the heat-map of one image."""
+        image = image.to(self.networks.device)
         keep, redrawn = self.lmd.reconstruct(image)
         # Every pixel counts only in the reconstructions that redrew it.
         hidden = (~keep).float()
@@ -268,4 +279,4 @@ class Answerer:
         heat = squared.sum(0)[0] / hidden.sum(0)[0].clamp(min=1)
         conditioned = self.lmd.config.condition == "predicted"
         label = self.settings.labels[int(self.networks.classifier(image).argmax())] if conditioned else None
-        return Explanation(keep, redrawn[:, 0], heat, label)
+        return Explanation(keep.cpu(), redrawn[:, 0].cpu(), heat.cpu(), label)

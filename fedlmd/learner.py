@@ -139,7 +139,7 @@ class Learner:
         self.scores = {}
         names = detectors(settings, networks)
         for position, (name, detector) in enumerate(names.items()):
-            self.scores[name] = scored(detector, chosen)
+            self.scores[name] = scored(detector, chosen.to(networks.device)).cpu()
             yield Progress("calibration", position + 1, len(names))
         judged = judge(networks.classifier, images.evaluation)
         of = {name: moments(scores) for name, scores in {**self.scores, **judged._asdict()}.items()}

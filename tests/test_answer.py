@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedlmd import artifacts
-from fedlmd.answer import VERDICT, Answerer, build
+from fedlmd.answer import VERDICT, Answerer, build, detectors
 from fedlmd.artifacts import Release, ReleaseError
 from fedlmd.data import load
 from fedlmd.detection import fuse
@@ -225,3 +225,14 @@ def test_weights_of_any_precision_are_held_as_single(tiny_settings):
 
 def test_a_card_is_plain_json(release):
     assert json.loads(json.dumps(release.card, allow_nan=False)) == release.card
+
+
+@pytest.mark.parametrize("name", ["max-logit", "one-step", "lmd"])
+def test_detectors_compute_where_their_networks_are(tiny_settings, name):
+    # The meta device has shapes but no values, and refuses to mix with the processor as a graphics processor would.
+    networks = build(tiny_settings)
+    for network in networks.parts().values():
+        network.to("meta")
+    scores = detectors(tiny_settings, networks)[name].score(torch.zeros(3, 1, 28, 28, device="meta"))
+    assert (scores.device.type, scores.shape) == ("meta", (3,))
+    assert networks.device.type == "meta"

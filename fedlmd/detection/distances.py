@@ -28,7 +28,7 @@ def ssim_distance(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> F
 
     In [0, 2]. The mean runs over the windows that lie wholly inside the image.
     """
-    offsets = torch.arange(11, dtype=a.dtype) - 5
+    offsets = torch.arange(11, dtype=a.dtype, device=a.device) - 5
     line = torch.exp(-(offsets**2) / (2 * 1.5**2))
     window = torch.outer(line, line) / line.sum() ** 2
     channels = a.shape[1]

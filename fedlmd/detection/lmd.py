@@ -121,7 +121,7 @@ class LMD:
         """Redraw every image R times; all R go through the network together."""
         config, (b, c, h, w) = self.config, images.shape
         generator = torch.Generator().manual_seed(config.seed)
-        keep = masks(config.mask, config.reconstructions, (h, w), config.cells, generator)
+        keep = masks(config.mask, config.reconstructions, (h, w), config.cells, generator).to(images.device)
         r = config.reconstructions
         label: Int[Tensor, " n"] | None = None
         if config.condition == "predicted" and self.classify is not None:

@@ -79,9 +79,9 @@ class OneStep:
         """Mean over the noise levels of the distance to the posterior mean."""
         count, b = len(self.config.levels), len(images)
         steps = torch.tensor([round(level * len(self.schedule)) - 1 for level in self.config.levels]).clamp(min=0)
-        t = steps.repeat_interleave(b)
+        t = steps.repeat_interleave(b).to(images.device)
         repeated = images.repeat(count, 1, 1, 1)
-        noise = fixed_noise(torch.Generator().manual_seed(self.config.seed), count)(repeated.shape)
+        noise = fixed_noise(torch.Generator().manual_seed(self.config.seed), count)(repeated.shape).to(images.device)
         x_t = self.schedule.add_noise(repeated, noise, t)
         conditioned = self.config.condition == "predicted" and self.classify is not None
         label = self.classify(images).repeat(count) if conditioned and self.classify else None

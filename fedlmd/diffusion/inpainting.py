@@ -70,15 +70,18 @@ def inpaint(
         Images in [-1, 1] that equal the input wherever ``keep`` is True.
     """
 
+    def drawn() -> Float[Tensor, "b c h w"]:
+        return noise(images.shape).to(images.device)
+
     def noised(level: int) -> Float[Tensor, "b c h w"]:
-        return schedule.add_noise(images, noise(images.shape), torch.full((len(images),), level))
+        return schedule.add_noise(images, drawn(), torch.full((len(images),), level, device=images.device))
 
     levels = timesteps(schedule, config.steps, config.start)
     x = noised(levels[0])
     if config.start == 1.0:
-        x = torch.where(keep, x, noise(images.shape))
+        x = torch.where(keep, x, drawn())
     for t, s in pairwise(levels):
-        v = denoiser(x, torch.full((len(x),), t), label)
-        drawn = reverse_step(schedule, x, v, t, s, eta=config.eta, noise=noise(images.shape))
-        x = torch.where(keep, noised(s), drawn)
+        v = denoiser(x, torch.full((len(x),), t, device=x.device), label)
+        redrawn = reverse_step(schedule, x, v, t, s, eta=config.eta, noise=drawn())
+        x = torch.where(keep, noised(s), redrawn)
     return x

@@ -65,7 +65,7 @@ def reverse_step(
     ``eta = 0`` is deterministic DDIM; ``eta = 1`` with s = t - 1 is DDPM's ancestral step (Ho et al. 2020, eq. 11)
     with the posterior variance. The implied image is clipped to [-1, 1].
     """
-    at_t, at_s = torch.full((len(x_t),), t), torch.full((len(x_t),), s)
+    at_t, at_s = (torch.full((len(x_t),), level, device=x_t.device) for level in (t, s))
     x_0 = schedule.denoised(x_t, v, at_t).clamp(-1, 1)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.signal(at_t), schedule.signal(at_s)
     implied = (x_t - alpha_t * x_0) / sigma_t
@@ -89,6 +89,6 @@ def sample(
     x = noise(shape)
     levels = timesteps(schedule, steps)
     for t, s in pairwise(levels):
-        v = denoiser(x, torch.full((len(x),), t), label)
+        v = denoiser(x, torch.full((len(x),), t, device=x.device), label)
         x = reverse_step(schedule, x, v, t, s, eta=eta, noise=noise(shape))
         yield x

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
@@ -163,6 +164,19 @@ class TrainerClient:
         fields = self._question("status", timeout).fields
         progress = Progress(**fields["progress"]) if fields["progress"] else None
         return TrainerStatus(fields["busy"], fields["action"], progress)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the trainer answers. Raises TrainerUnreachable when it does not within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.status()
+            except TrainerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def cancel(self, timeout: float = 5.0) -> bool:
         """Let the running work stop at its next step. True when something ran. Raises TrainerUnreachable."""

@@ -6,7 +6,6 @@ import json
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ class Trainer:
     def steps(self, action: str, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
         """The steps of a call, its errors in the service's words."""
         try:
-            self.wait()
+            self.client.wait(START_SECONDS)
             yield from self.client.call(action, config, {})
         except TrainerBusy as error:
             raise Busy(str(error)) from None
@@ -99,16 +98,3 @@ class Trainer:
             raise Unavailable(f"{error}; its log is {self.config.logs / 'trainer.log'}") from None
         except TrainerError as error:
             raise Refused(str(error)) from None
-
-    def wait(self) -> None:
-        """Wait until the trainer answers. Raises TrainerUnreachable when it does not in time."""
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.client.status()
-            except TrainerUnreachable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-            else:
-                return

@@ -35,8 +35,10 @@ class Evaluation:
 def judge(classifier: nn.Module, dataset: LabelledImages, batch_size: int = 256) -> Judged:
     """Judge every image of a data set whose labels are the classifier's own indices."""
     right, losses = [], []
+    # A function without weights, as tests have it, computes on the processor.
+    device = next((weight.device for weight in classifier.parameters()), torch.device("cpu"))
     for indices in torch.split(torch.arange(len(dataset)), batch_size):
-        logits, labels = classifier(dataset.images(indices)), dataset.labels[indices]
+        logits, labels = classifier(dataset.images(indices).to(device)).cpu(), dataset.labels[indices]
         right.append((logits.argmax(1) == labels).float())
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
     return Judged(torch.cat(right), torch.cat(losses))

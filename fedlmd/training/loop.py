@@ -133,14 +133,15 @@ def train(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
     average = Average(model, config.ema)
+    device = next(model.parameters()).device
     last = config.steps if steps is None else min(config.steps, first + steps)
     model.train()
     for step, batch in zip(range(first, last), data, strict=False):
         rate = learning_rate(config, step, step - first)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with autocast(config.low_precision):
-            loss = objective(model, batch)
+        with autocast(config.low_precision, device):
+            loss = objective(model, Batch(batch.images.to(device), batch.labels.to(device)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -158,8 +159,8 @@ def learning_rate(config: TrainingConfig, step: int, since_start: int) -> float:
     return config.learning_rate * rise * max(0.02, min(1.0, left))
 
 
-def autocast(low_precision: bool) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where it is faster: on processors with matrix tiles (AMX); elsewhere it would be emulated."""
-    if low_precision and torch.cpu._is_amx_tile_supported():
-        return torch.autocast("cpu", torch.bfloat16)
+def autocast(low_precision: bool, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where it is faster: on GPUs, and on processors with matrix tiles (AMX); elsewhere it is emulated."""
+    if low_precision and (device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16")):
+        return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()

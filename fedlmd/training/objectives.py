@@ -47,12 +47,12 @@ def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generat
     """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        size = len(batch.images)
+        size, device = len(batch.images), batch.images.device
         # Levels are stratified over the batch: the same uniform distribution with less variance between batches.
         offsets = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-        t = (offsets * len(schedule)).long().clamp(max=len(schedule) - 1)
-        noise = torch.randn(batch.images.shape, generator=generator)
-        dropped = torch.rand(size, generator=generator) < label_dropout
+        t = (offsets * len(schedule)).long().clamp(max=len(schedule) - 1).to(device)
+        noise = torch.randn(batch.images.shape, generator=generator).to(device)
+        dropped = (torch.rand(size, generator=generator) < label_dropout).to(device)
         labels = torch.where(dropped, classes, batch.labels)
         predicted = model(schedule.add_noise(batch.images, noise, t), t, labels).float()
         return F.mse_loss(predicted, schedule.velocity(batch.images, noise, t))

@@ -28,8 +28,7 @@ def trainer(tmp_path, monkeypatch):
     client = TrainerClient(tmp_path / "line" / "t.sock", b"key")
     thread = threading.Thread(target=serve, args=(handler, client.socket_path, b"key"), kwargs={"stop": stop})
     thread.start()
-    while not client.socket_path.exists():
-        time.sleep(0.01)
+    client.wait(10)
     for name, value in client.environment().items():
         monkeypatch.setenv(name, value)
     yield client

@@ -50,9 +50,9 @@ def client(handler, tmp_path):
     path = tmp_path / "line" / "trainer.sock"
     thread = threading.Thread(target=serve, args=(handler, path, KEY), kwargs={"stop": stop})
     thread.start()
-    while not path.exists():
-        time.sleep(0.01)
-    yield TrainerClient(path, KEY)
+    trainer = TrainerClient(path, KEY)
+    trainer.wait(10)
+    yield trainer
     handler.go_on.set()
     stop.set()
     thread.join(10)

@@ -47,13 +47,21 @@ def nodes():
         run("up", "-d")
         clients = {name: NodeClient(f"http://127.0.0.1:{port}") for name, port in PORTS.items()}
         wait_for(clients)
-        print(f"build {built - start:.0f} s, up {time.monotonic() - built:.0f} s")
+        print(f"build {built - start:.0f} s, up {time.monotonic() - built:.0f} s, image {image_size() / 2**20:.0f} MiB")
         yield clients
     finally:
         run("logs", "--tail", "30")
         stop = time.monotonic()
         run("down", "-v")
         print(f"down {time.monotonic() - stop:.0f} s")
+
+
+def image_size():
+    """Bytes of the image on the disk."""
+    told = subprocess.run(
+        ["docker", "image", "inspect", "fedlmd:latest", "--format", "{{.Size}}"], capture_output=True, text=True
+    )
+    return int(told.stdout)
 
 
 def wait_for(clients):

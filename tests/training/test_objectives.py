@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fedlmd.diffusion import Schedule
+from fedlmd.models import DenoiserConfig, UNet
 from fedlmd.training import Batch, classification, denoising, proximal
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
@@ -119,3 +121,10 @@ def test_the_pull_of_fedprox_and_its_gradient_by_hand():
 def test_without_strength_there_is_no_pull_at_all():
     objective = classification()
     assert proximal(objective, 0.0, {}) is objective
+
+
+def test_losses_are_computed_where_the_network_is():
+    config = DenoiserConfig(classes=3, widths=(8, 16))
+    batch = Batch(torch.zeros(4, 1, 28, 28, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta"))
+    objective = denoising(Schedule(), 3, label_dropout=0.5, generator=torch.Generator().manual_seed(0))
+    assert objective(UNet(config).to("meta"), batch).device.type == "meta"
