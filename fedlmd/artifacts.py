@@ -22,7 +22,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-__all__ = ["FORMAT", "Release", "ReleaseError", "Weights", "choose", "current", "identify", "load", "releases", "save"]
+__all__ = [
+    "FORMAT",
+    "Release",
+    "ReleaseError",
+    "Weights",
+    "choose",
+    "current",
+    "half",
+    "identify",
+    "load",
+    "releases",
+    "save",
+]
 
 FORMAT = 1
 CARD, WEIGHTS, CURRENT = "card.json", "weights.safetensors", "current"
@@ -124,6 +136,18 @@ def releases(folder: Path) -> list[Path]:
     """The releases in a folder, newest first."""
     found = [path.parent for path in folder.glob(f"*/{CARD}") if not path.parent.name.startswith(".")]
     return sorted(found, key=lambda path: (path / CARD).stat().st_mtime_ns, reverse=True)
+
+
+def half(weights: Mapping[str, np.ndarray]) -> Weights:
+    """Weights in half precision, as releases hold them; an array with values beyond float16 stays as it is.
+
+    Calibration and answers use the very same numbers.
+    """
+    smaller: Weights = {}
+    for name, array in weights.items():
+        fits = array.size == 0 or float(np.abs(array).max()) <= float(np.finfo(np.float16).max)
+        smaller[name] = array.astype(np.float16) if fits else array
+    return smaller
 
 
 def choose(folder: Path, release: str) -> None:

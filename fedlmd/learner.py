@@ -15,7 +15,7 @@ from torch import nn
 
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Networks, build, detectors
-from fedlmd.artifacts import Weights
+from fedlmd.artifacts import Weights, half
 from fedlmd.data import LabelledImages
 from fedlmd.detection import Moments, Sketch, fuse, moments, scored
 from fedlmd.diffusion import Schedule
@@ -34,7 +34,7 @@ from fedlmd.training import (
     train,
 )
 
-__all__ = ["PARTS", "SITE", "Learner", "build_handler", "fit", "half"]
+__all__ = ["PARTS", "SITE", "Learner", "build_handler", "fit"]
 
 SITE = "FEDLMD_SITE"
 """The environment variable that tells a process which site it works for, as JSON."""
@@ -251,11 +251,6 @@ def fit(
             # What one step says is noise; the mean of about the last twenty is what is shown.
             loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss
             yield Progress(part, done, len(span), {"loss": loss})
-
-
-def half(weights: Mapping[str, Any]) -> Weights:
-    """Weights in half precision, as releases hold them: calibration and answers use the very same numbers."""
-    return {name: value.astype("float16") for name, value in weights.items()}
 
 
 def build_handler() -> Callable[[str, Mapping[str, Any], Weights], Iterator[Progress | Result]]:

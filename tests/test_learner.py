@@ -10,9 +10,10 @@ from PIL import Image
 
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer, build, detectors
+from fedlmd.artifacts import half
 from fedlmd.data import PartitionConfig
 from fedlmd.detection import Moments, Sketch, fuse, pooled
-from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit, half
+from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit
 from fedlmd.progress import Progress, Result
 from fedlmd.settings import DataConfig, FederationConfig, SettingsError, to_mapping
 from fedlmd.site import Site

@@ -21,21 +21,11 @@ __all__ = [
     "check_moments",
     "check_sketches",
     "finish_release",
-    "half",
     "mixture_quantiles",
     "pool_moments",
     "pool_sketches",
     "usual_names",
 ]
-
-
-def half(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights as float16; an array with values that float16 cannot hold stays as it is."""
-    smaller: dict[str, np.ndarray] = {}
-    for name, array in weights.items():
-        fits = array.size == 0 or float(np.abs(array).max()) <= float(np.finfo(np.float16).max)
-        smaller[name] = array.astype(np.float16) if fits else array
-    return smaller
 
 
 def check_moments(metrics: Mapping[str, Any]) -> str | None:

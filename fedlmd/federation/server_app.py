@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
 from fedlmd import artifacts
+from fedlmd.artifacts import half
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import PollingGrid
 from fedlmd.federation.messages import (
@@ -34,7 +35,6 @@ from fedlmd.federation.release import (
     check_moments,
     check_sketches,
     finish_release,
-    half,
     pool_moments,
     usual_names,
 )

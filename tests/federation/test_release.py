@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from fedlmd.artifacts import half
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import PERCENTS, Plan, StrategyPlan
 from fedlmd.federation.release import (
     check_moments,
     check_sketches,
     finish_release,
-    half,
     mixture_quantiles,
     pool_moments,
     pool_sketches,
