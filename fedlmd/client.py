@@ -58,6 +58,17 @@ class NodeClient:
         except httpx.HTTPError as error:
             raise NodeError(f"the server at {self.url} went away: {error}") from None
 
+    def federate(self, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Start a federated run and give its events; the last one says that it finished.
+
+        Raises:
+            NodeError: when it failed or was stopped, with its reason.
+        """
+        for event in self.events(self.start_run(order)):
+            if event["event"] in ("failed", "stopped"):
+                raise NodeError(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
+            yield event
+
     def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
         """One request.
 

@@ -212,6 +212,9 @@ def follow(
         elif event["event"] == "installed" and event["refused"]:
             yield Note(f"not every worker could install the release: {event['refused']}")
         elif event["event"] == "finished":
+            reached = event["metrics"]["workers"]
+            said = ", ".join(f"{name} {of['accuracy']:.4f}" for name, of in sorted(reached.items()))
+            yield Note(f"accuracy of the release on each worker's own test images: {said}")
             yield event
             return
         elif event["event"] in ("failed", "stopped"):

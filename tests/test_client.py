@@ -53,6 +53,29 @@ def test_a_refusal_is_told_in_the_nodes_own_sentence(node):
         list(node.events("b"))
 
 
+def test_a_run_that_fails_is_an_error_with_its_reason_after_its_events():
+    class Failing(Replies):
+        bodies = {  # noqa: RUF012
+            "/v1/runs": (202, b'{"run": "d"}'),
+            "/v1/runs/d/events": (
+                200,
+                b'data: {"event": "started"}\n\ndata: {"event": "failed", "reason": "alone"}\n\n',
+            ),
+        }
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        events = NodeClient(f"http://127.0.0.1:{server.server_port}", timeout=5).federate({})
+        assert next(events) == {"event": "started"}
+        with pytest.raises(NodeError, match=r"^the run failed: alone$"):
+            next(events)
+        server.shutdown()
+
+
 def test_an_error_without_a_sentence_is_told_by_its_status(node):
     with pytest.raises(NodeError, match="answered 500"):
         node.stop_run("c")

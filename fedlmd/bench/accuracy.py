@@ -47,11 +47,12 @@ def measure(output: Path) -> Iterator[Progress | dict[str, Any]]:
     try:
         cluster.start()
         client = NodeClient(cluster.server.url, timeout=300.0)
-        for event in client.events(client.start_run({})):
+        for event in client.federate({}):
             if event["event"] == "round":
                 seconds.append(event["seconds"])
                 yield Progress("rounds", event["round"], ROUNDS, {"accuracy": event["metrics"]["accuracy"]})
-            metrics = event.get("metrics", metrics)
+            elif event["event"] == "finished":
+                metrics = event["metrics"]
     finally:
         cluster.stop()
     figures = {"accuracy_iid_ten_digits": metrics["accuracy"], "seconds_of_rounds": round(sum(seconds), 1)}

@@ -50,7 +50,7 @@ def measure(output: Path) -> Iterator[Progress | dict[str, Any]]:
         try:
             cluster.start()
             client = NodeClient(cluster.server.url)
-            for event in client.events(client.start_run({})):
+            for event in client.federate({}):
                 if event["event"] == "round":
                     slowest = max(worker["metrics"]["seconds-training"] for worker in event["workers"])
                     overheads[kind].append(round(event["seconds"] - slowest, 2))
