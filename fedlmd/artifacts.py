@@ -36,7 +36,7 @@ __all__ = [
     "save",
 ]
 
-FORMAT = 1
+FORMAT = 2
 CARD, WEIGHTS, CURRENT = "card.json", "weights.safetensors", "current"
 
 Weights = dict[str, np.ndarray]

@@ -133,14 +133,16 @@ class Learner:
         "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images come along in
         the same form, so that they pool in the same way.
         """
-        networks, images = build(settings, weights), self.images(settings)
+        networks, images = build(settings, weights).for_answers(), self.images(settings)
         order = torch.randperm(len(images.held_back), generator=torch.Generator().manual_seed(settings.seed))
         chosen = images.held_back.images(order[: settings.calibration.images])
-        self.scores = {}
-        names = detectors(settings, networks)
-        for position, (name, detector) in enumerate(names.items()):
-            self.scores[name] = scored(detector, chosen.to(networks.device)).cpu()
-            yield Progress("calibration", position + 1, len(names))
+        by_name = detectors(settings, networks)
+        found: list[dict[str, torch.Tensor]] = []
+        batches = torch.split(chosen, 50)
+        for batch in batches:
+            found.append(scored(by_name, batch.to(networks.device)))
+            yield Progress("calibration", len(found), len(batches))
+        self.scores = {name: torch.cat([part[name] for part in found]) for name in by_name}
         judged = judge(networks.classifier, images.evaluation)
         of = {name: moments(scores) for name, scores in {**self.scores, **judged._asdict()}.items()}
         yield Result({name: asdict(m) for name, m in of.items()})
@@ -237,7 +239,8 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     config: TrainingConfig = getattr(settings, part)
     network: nn.Module = networks.parts()[part]
-    objective: Objective = classification(config.label_smoothing)
+    views = networks.classifier.config.views
+    objective: Objective = classification(config.label_smoothing, views=views, generator=generator)
     if part == "denoiser":
         schedule, classes = Schedule(settings.schedule), len(settings.labels)
         objective = denoising(schedule, classes, label_dropout=config.label_dropout, generator=generator)

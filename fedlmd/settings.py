@@ -19,7 +19,7 @@ from fedlmd.data import PartitionConfig
 from fedlmd.detection import FAST, PRESETS, LMDConfig, OneStepConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.models import ClassifierConfig, DenoiserConfig
-from fedlmd.training import TrainingConfig
+from fedlmd.training import AugmentationConfig, TrainingConfig
 
 __all__ = [
     "DIGITS",
@@ -71,11 +71,13 @@ class ModelConfig:
         classifier: channels of the classifier's stages.
         denoiser: channels of the denoiser's resolutions.
         blocks: residual blocks of each of the denoiser's resolutions.
+        views: views that the classifier tells apart, 1, 4 or 8.
     """
 
     classifier: tuple[int, ...] = (32, 64, 96)
     denoiser: tuple[int, ...] = (64, 64)
     blocks: int = 1
+    views: int = 4
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,14 @@ class DetectorConfig:
     Args:
         verdict: scores whose standardised sum decides: any of "max-logit", "one-step", "lmd". The others are
             computed only when they are asked for.
-        feature_stages: stages of the classifier whose maps the distance "features" compares.
+        feature_stages: stages of the classifier whose maps the distance "features" compares, 0 being the finest and
+            -1 the last.
         lmd: settings of LMD; in TOML, ``preset = "paper"`` or ``"fast"`` under the table's own keys.
         one_step: settings of one-step denoising.
     """
 
     verdict: tuple[str, ...] = ("max-logit", "one-step")
-    feature_stages: tuple[int, ...] = (1,)
+    feature_stages: tuple[int, ...] = (-1,)
     lmd: LMDConfig = FAST
     one_step: OneStepConfig = field(default_factory=OneStepConfig)
 
@@ -177,7 +180,13 @@ class Settings:
     models: ModelConfig = field(default_factory=ModelConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     classifier: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(steps=1200, batch_size=128, shift=2, weight_decay=0.01, ema=0.99)
+        default_factory=lambda: TrainingConfig(
+            steps=1200,
+            batch_size=128,
+            weight_decay=0.1,
+            ema=0.99,
+            augmentation=AugmentationConfig(12.0, 0.12, 0.12, 0.025),
+        )
     )
     denoiser: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=3000, batch_size=64))
     detector: DetectorConfig = field(default_factory=DetectorConfig)
@@ -195,15 +204,17 @@ class Settings:
         timesteps(Schedule(self.schedule), lmd.inpainting.steps, lmd.inpainting.start)
         if not 2 <= lmd.cells <= self.image_size:
             raise ValueError(f"cells is {lmd.cells}; images of {self.image_size} pixels take 2 to {self.image_size}")
-        if not self.detector.feature_stages or not set(self.detector.feature_stages) <= set(stages):
+        if not self.detector.feature_stages or not set(self.detector.feature_stages) <= {*stages, -1}:
             raise ValueError(
-                f"feature_stages is {list(self.detector.feature_stages)}; the classifier has the stages {list(stages)}"
+                f"feature_stages is {list(self.detector.feature_stages)}; "
+                f"the classifier has the stages {list(stages)}, and -1 is the last"
             )
 
     @property
     def classifier_config(self) -> ClassifierConfig:
         """Shape of the classifier."""
-        return ClassifierConfig(self.image_size, self.channels, len(self.labels), self.models.classifier)
+        widths, views = self.models.classifier, self.models.views
+        return ClassifierConfig(self.image_size, self.channels, len(self.labels), widths, views=views)
 
     @property
     def denoiser_config(self) -> DenoiserConfig:

@@ -45,8 +45,16 @@ def tiny_settings():
     return settings.from_mapping(
         {
             "labels": ["0", "1", "2"],
-            "models": {"classifier": [8, 16], "denoiser": [8, 16]},
-            "classifier": {"steps": 120, "warmup": 3, "ema": 0.9, "learning_rate": 0.01, **plain},
+            "models": {"classifier": [8, 16], "denoiser": [8, 16], "views": 1},
+            "classifier": {
+                "steps": 120,
+                "warmup": 3,
+                "ema": 0.9,
+                "learning_rate": 0.01,
+                "weight_decay": 0.01,
+                "augmentation": {"turn": 0, "zoom": 0, "shear": 0, "shift": 0},
+                **plain,
+            },
             "denoiser": {"steps": 20, "warmup": 3, **plain},
             "detector": {"lmd": {"reconstructions": 2, "inpainting": {"steps": 3}}},
             "calibration": {"images": 60},

@@ -1,4 +1,4 @@
-"""Commands on a cluster: demo, serve, federate, and the benchmarks that need one."""
+"""Commands on a cluster: demo, serve, federate."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from fedlmd import demo as demonstration
 from fedlmd import settings
-from fedlmd.bench import accuracy as bench_accuracy
-from fedlmd.bench import rounds as bench_rounds
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, read_settings
 from fedlmd.cli.show import (
     asked_line,
@@ -29,16 +25,13 @@ from fedlmd.cli.show import (
     report_table,
     round_line,
     show,
-    watched,
     write,
 )
 from fedlmd.client import NodeClient
 from fedlmd.node import NodeConfig, run
 from fedlmd.progress import Progress
 
-__all__ = ["bench_app", "demo", "federate", "serve"]
-
-bench_app = typer.Typer(help="Measure what the README's tables say.", no_args_is_help=True)
+__all__ = ["demo", "federate", "serve"]
 
 
 def demo(
@@ -146,34 +139,3 @@ def federate(
             write(event, json_file)
         if event["event"] in ("failed", "stopped"):
             fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
-
-
-@bench_app.command("rounds")
-def bench_rounds_command(
-    output: Annotated[Path, typer.Option(help="Folder for the clusters' homes.")] = Path("bench-output"),
-    json_file: JsonFile = Path("benchmarks/rounds.json"),
-) -> None:
-    """Measure a round's cost beyond training, with the warm trainer and without."""
-    for result in watched(bench_rounds.measure(output)):
-        table = Table(title="seconds of a round beyond training", show_edge=False, title_justify="left")
-        for column in ("trainer", "median", "rounds"):
-            table.add_column(column)
-        for kind in ("warm", "cold"):
-            table.add_row(
-                kind, f"{result['figures'][f'round_overhead_{kind}_seconds']:.1f}", str(result["rounds"][kind])
-            )
-        Console(highlight=False).print(table)
-        write(result, json_file)
-
-
-@bench_app.command("accuracy")
-def bench_accuracy_command(
-    output: Annotated[Path, typer.Option(help="Folder for the cluster's homes.")] = Path("bench-output"),
-    json_file: JsonFile = Path("benchmarks/accuracy.json"),
-) -> None:
-    """Measure the classifier of two workers that share all ten digits."""
-    for result in watched(bench_accuracy.measure(output)):
-        figures = result["figures"]
-        accuracy, seconds = figures["accuracy_iid_ten_digits"], figures["seconds_of_rounds"]
-        Console(highlight=False).print(f"accuracy {accuracy:.4f} on {result['images']} images after {seconds:.0f} s")
-        write(result, json_file)

@@ -2,7 +2,7 @@
 
 from fedlmd.detection.calibration import LEVELS, CalibrationError, Moments, Sketch, fuse, moments, pooled
 from fedlmd.detection.detector import Detector, MaxLogit, scored
-from fedlmd.detection.distances import Distance, deep_feature, lpips_distance, mse, ssim_distance
+from fedlmd.detection.distances import Distance, Once, deep_feature, lpips_distance, mse, ssim_distance
 from fedlmd.detection.lmd import FAST, LMD, PAPER, PRESETS, LMDConfig, Reconstruction, fixed_noise
 from fedlmd.detection.masks import MaskKind, masks
 from fedlmd.detection.metrics import Separation, separation
@@ -21,6 +21,7 @@ __all__ = [
     "MaskKind",
     "MaxLogit",
     "Moments",
+    "Once",
     "OneStep",
     "OneStepConfig",
     "Reconstruction",

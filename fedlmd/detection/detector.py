@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -38,6 +38,13 @@ class MaxLogit:
         return -self.classifier(images).max(1).values
 
 
-def scored(detector: Detector, images: Float[Tensor, "n c h w"], batch_size: int = 64) -> Float[Tensor, " n"]:
-    """Scores of many images, batch by batch."""
-    return torch.cat([detector.score(batch) for batch in torch.split(images, batch_size)])
+def scored(
+    detectors: Mapping[str, Detector], images: Float[Tensor, "n c h w"], batch_size: int = 64
+) -> dict[str, Float[Tensor, " n"]]:
+    """Scores of many images by each detector, batch by batch, on the processor."""
+    parts = [
+        # All detectors see the very same batch, so that what they share is computed once.
+        {name: detector.score(batch).cpu() for name, detector in detectors.items()}
+        for batch in torch.split(images, batch_size)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in detectors}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Distance", "deep_feature", "lpips_distance", "mse", "ssim_distance"]
+__all__ = ["Distance", "Once", "deep_feature", "lpips_distance", "mse", "ssim_distance"]
 
 # (B, C, H, W) twice, in [-1, 1], to (B,).
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+T = TypeVar("T")
 
 # Feature maps of a batch of images, finest first.
 FeatureMaps = Callable[[Tensor], Sequence[Tensor]]
@@ -56,9 +59,10 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
         maps: gives the feature maps of a batch, such as a classifier's ``maps``.
         stages: which of the maps count, 0 being the finest.
     """
+    of_image = Once(maps)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        of_a, of_b = maps(a), maps(b)
+        of_a, of_b = of_image(a), maps(b)
         parts = [
             (F.normalize(of_a[stage], dim=1) - F.normalize(of_b[stage], dim=1)).square().sum(1).mean((1, 2))
             for stage in stages
@@ -66,6 +70,23 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
         return torch.stack(parts).sum(0)
 
     return distance
+
+
+@final
+class Once(Generic[T]):
+    """A function that is not asked again while it is given the very same tensor, as an image among its copies is."""
+
+    def __init__(self, function: Callable[[Tensor], T]) -> None:
+        self.function = function
+        self.last: tuple[Tensor, T] | None = None
+
+    def __call__(self, given: Tensor) -> T:
+        """The function's value, remembered for the last tensor."""
+        # One read and one write of the pair: threads that share it may ask twice, but never get another's answer.
+        last = self.last
+        if last is None or last[0] is not given:
+            self.last = last = (given, self.function(given))
+        return last[1]
 
 
 def lpips_distance() -> Distance:

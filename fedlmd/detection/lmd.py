@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, final, get_args
 
@@ -36,7 +36,7 @@ class LMDConfig:
     """
 
     mask: MaskKind = "alternating-checkerboard"
-    cells: int = 7
+    cells: int = 4
     reconstructions: int = 6
     distance: DistanceKind = "features"
     condition: Condition = "predicted"
@@ -111,42 +111,54 @@ class LMD:
         """Median of the distances to the reconstructions."""
         return self.judge(images, self.reconstruct(images))
 
-    @torch.inference_mode()
     def judge(self, images: Float[Tensor, "b c h w"], redrawn: Reconstruction) -> Float[Tensor, " b"]:
         """The score that given reconstructions amount to."""
-        return torch.stack([self.distance(images, copy) for copy in redrawn.images]).quantile(0.5, dim=0)
+        return self.distances(images, redrawn).quantile(0.5, dim=0)
 
     @torch.inference_mode()
-    def reconstruct(self, images: Float[Tensor, "b c h w"]) -> Reconstruction:
-        """Redraw every image R times; all R go through the network together."""
+    def distances(self, images: Float[Tensor, "b c h w"], redrawn: Reconstruction) -> Float[Tensor, "r b"]:
+        """How far each given reconstruction is off."""
+        return torch.stack([self.distance(images, copy) for copy in redrawn.images])
+
+    @torch.inference_mode()
+    def reconstruct(self, images: Float[Tensor, "b c h w"], which: range | None = None) -> Reconstruction:
+        """Redraw every image; all reconstructions go through the network together.
+
+        Args:
+            images: images in [-1, 1].
+            which: numbers of the reconstructions, all R without it. One is the same whatever others are asked for.
+        """
         config, (b, c, h, w) = self.config, images.shape
+        which = range(config.reconstructions) if which is None else which
         generator = torch.Generator().manual_seed(config.seed)
-        keep = masks(config.mask, config.reconstructions, (h, w), config.cells, generator).to(images.device)
-        r = config.reconstructions
+        every = masks(config.mask, config.reconstructions, (h, w), config.cells, generator)
+        keep = every[which.start : which.stop].to(images.device)
         label: Int[Tensor, " n"] | None = None
         if config.condition == "predicted" and self.classify is not None:
-            label = self.classify(images).repeat(r)
+            label = self.classify(images).repeat(len(which))
         redrawn = inpaint(
             self.denoiser,
             self.schedule,
-            images.repeat(r, 1, 1, 1),
+            images.repeat(len(which), 1, 1, 1),
             keep.repeat_interleave(b, dim=0),
             config=config.inpainting,
-            noise=fixed_noise(generator, r),
+            noise=fixed_noise(config.seed, which),
             label=label,
         )
-        return Reconstruction(keep, redrawn.reshape(r, b, c, h, w))
+        return Reconstruction(keep, redrawn.reshape(len(which), b, c, h, w))
 
 
-def fixed_noise(generator: torch.Generator, repeats: int) -> Noise:
+def fixed_noise(seed: int, repeats: Sequence[int]) -> Noise:
     """Noise that differs between the repeats of an image but not between the images of a batch.
 
     A score is then a fixed function of its image, whatever batch the image came in, and images are compared under
-    the same noise. Batches are ordered with the repeats outermost.
+    the same noise. Batches are ordered with the repeats outermost; each repeat has its
+    own noise by its number, whichever others are drawn with it.
     """
+    generators = [torch.Generator().manual_seed(1_000 * seed + number) for number in repeats]
 
     def draw(shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn(repeats, *shape[1:], generator=generator)
-        return noise.repeat_interleave(shape[0] // repeats, dim=0)
+        noise = torch.stack([torch.randn(*shape[1:], generator=generator) for generator in generators])
+        return noise.repeat_interleave(shape[0] // len(generators), dim=0)
 
     return draw

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["MaskKind", "masks"]
 
-MaskKind = Literal["center", "random", "checkerboard", "alternating-checkerboard"]
+MaskKind = Literal["center", "random", "checkerboard", "alternating-checkerboard", "whole"]
 
 
 def masks(
@@ -21,7 +21,9 @@ def masks(
     Args:
         kind: "center" hides the middle square of half the side; "random" hides each cell with probability 1/2, anew
             for every reconstruction; "checkerboard" hides every second cell; "alternating-checkerboard" swaps the
-            hidden cells with the visible ones from one reconstruction to the next, so that all of the image is tested.
+            hidden cells with the visible ones from one reconstruction to the next, so that all of the image is tested;
+            "whole" hides everything: what ties the reconstruction to the image is then the noise level that it starts
+            from, below 1 (the lift of Meng et al. 2022, SDEdit, section 3).
         count: number of masks.
         size: height and width in pixels.
         cells: cells along each side, 2 to the smaller side.
@@ -38,6 +40,8 @@ def masks(
     if kind == "center":
         keep = torch.ones(count, height, width, dtype=torch.bool)
         keep[:, height // 4 : height - height // 4, width // 4 : width - width // 4] = False
+    elif kind == "whole":
+        keep = torch.zeros(count, height, width, dtype=torch.bool)
     elif kind == "random":
         grid = torch.rand(count, cells, cells, generator=generator) < 0.5
         keep = grid[:, rows[:, None], columns[None, :]]

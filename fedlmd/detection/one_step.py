@@ -81,9 +81,9 @@ class OneStep:
         steps = torch.tensor([round(level * len(self.schedule)) - 1 for level in self.config.levels]).clamp(min=0)
         t = steps.repeat_interleave(b).to(images.device)
         repeated = images.repeat(count, 1, 1, 1)
-        noise = fixed_noise(torch.Generator().manual_seed(self.config.seed), count)(repeated.shape).to(images.device)
+        noise = fixed_noise(self.config.seed, range(count))(repeated.shape).to(images.device)
         x_t = self.schedule.add_noise(repeated, noise, t)
         conditioned = self.config.condition == "predicted" and self.classify is not None
         label = self.classify(images).repeat(count) if conditioned and self.classify else None
         x_0 = self.schedule.denoised(x_t, self.denoiser(x_t, t, label), t).clamp(-1, 1)
-        return self.distance(repeated, x_0).reshape(count, b).mean(0)
+        return torch.stack([self.distance(images, copy) for copy in torch.split(x_0, b)]).mean(0)

@@ -1,6 +1,6 @@
 """The two networks. Each is built from its frozen configuration alone."""
 
-from fedlmd.models.classifier import CNN, ClassifierConfig
+from fedlmd.models.classifier import CNN, ClassifierConfig, turned
 from fedlmd.models.denoiser import DenoiserConfig, UNet
 
-__all__ = ["CNN", "ClassifierConfig", "DenoiserConfig", "UNet"]
+__all__ = ["CNN", "ClassifierConfig", "DenoiserConfig", "UNet", "turned"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CNN", "ClassifierConfig"]
+__all__ = ["CNN", "ClassifierConfig", "turned"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class ClassifierConfig:
         patch: pixels of a patch's side. Patches are folded into channels first, so that no layer runs at full
             resolution, as in the denoiser.
         dropout: share of the pooled features that is zeroed in training, in [0, 1).
+        views: how many turned copies of an image it tells apart, 1, 4 or 8, see ``turned``. With more than one it has
+            to learn what makes a label's shape beyond what tells the labels apart, which is what shows unseen labels.
     """
 
     image_size: int = 28
@@ -32,6 +35,7 @@ class ClassifierConfig:
     widths: tuple[int, ...] = (32, 64, 96)
     patch: int = 2
     dropout: float = 0.25
+    views: int = 4
 
     def __post_init__(self) -> None:
         """Refuse a shape that cannot be built, with the reason."""
@@ -41,12 +45,16 @@ class ClassifierConfig:
             raise ValueError(f"image_size {self.image_size} must be a multiple of {self.patch}")
         if self.classes < 2:
             raise ValueError(f"{self.classes} classes; a classifier tells at least 2 labels apart")
+        if self.views not in (1, 4, 8):
+            raise ValueError(f"views is {self.views}; it is 1 (upright), 4 (turned) or 8 (turned and mirrored)")
 
 
 class CNN(nn.Module):
-    """Convolution stages with GroupNorm (Wu & He 2018), global pooling, one linear head.
+    """Convolution stages with GroupNorm (Wu & He 2018), global pooling, one linear head over labels and views.
 
-    GroupNorm rather than BatchNorm: running statistics of sites with different labels do not average.
+    The head names label and view together, and the logits of a label are averaged over the views (self-supervised
+    label augmentation: Lee, Hwang & Shin 2020, eq. 4 and 5). GroupNorm rather than BatchNorm: running statistics of
+    sites with different labels do not average.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -55,12 +63,18 @@ class CNN(nn.Module):
         widths = (config.channels * config.patch**2, *config.widths)
         self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(widths[-1], config.classes)
+        self.head = nn.Linear(widths[-1], config.classes * config.views)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of each label for images in [-1, 1]."""
+        """Logits of each label for images in [-1, 1]: the mean over the views of the image."""
+        views = range(self.config.views)
+        joint = torch.split(self.joint(torch.cat([turned(images, view) for view in views])), len(images))
+        return torch.stack([joint[view][:, :, view] for view in views]).mean(0)
+
+    def joint(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k v"]:
+        """Logits of each label in each view, for images that may be in any."""
         logits: Tensor = self.head(self.dropout(self.maps(images)[-1].mean((2, 3))))
-        return logits
+        return logits.reshape(-1, self.config.classes, self.config.views)
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """The feature maps of every stage, finest first."""
@@ -69,6 +83,12 @@ class CNN(nn.Module):
             x = F.max_pool2d(found[-1], 2, ceil_mode=True) if found else F.pixel_unshuffle(images, self.config.patch)
             found.append(stage(x))
         return found
+
+
+def turned(images: Float[Tensor, "b c n n"], view: int) -> Float[Tensor, "b c n n"]:
+    """A view of square images: 0 is upright, 1 to 3 are quarter turns, 4 to 7 the same of the mirror image."""
+    mirrored = images.flip(3) if view >= 4 else images
+    return torch.rot90(mirrored, view % 4, (2, 3))
 
 
 class Stage(nn.Module):

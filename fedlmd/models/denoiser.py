@@ -95,7 +95,7 @@ class UNet(nn.Module):
         for level in reversed(range(len(self.up))):
             h = F.interpolate(self.upsample[level](h), scale_factor=2.0)
             h = self.up[level](torch.cat([h, skips[level]], dim=1), condition)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h), inplace=True)), self.config.patch)
 
 
 class Level(nn.Module):
@@ -126,10 +126,10 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]) -> Float[Tensor, "b d h w"]:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(F.silu(self.norm1(x), inplace=True))
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
         h = self.norm2(h) * (1 + scale) + shift
-        result: Tensor = self.shortcut(x) + self.conv2(F.silu(h))
+        result: Tensor = self.conv2(F.silu(h, inplace=True)).add_(self.shortcut(x))
         return result
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from fedlmd.training.augmentation import AugmentationConfig, augment
 from fedlmd.training.ema import Average
 from fedlmd.training.objectives import Batch, Objective
 
@@ -31,7 +32,7 @@ class TrainingConfig:
         clip: largest norm of the gradient; longer ones are shortened to it.
         label_smoothing: of the classifier's cross-entropy, in [0, 1).
         label_dropout: share of images that the denoiser sees without a label, in [0, 1].
-        shift: images are moved by up to this many pixels each way at random, 0 or more.
+        augmentation: random distortions of the images.
         low_precision: compute in bfloat16 where the processor has matrix units for it; weights stay float32.
     """
 
@@ -45,7 +46,7 @@ class TrainingConfig:
     clip: float = 1.0
     label_smoothing: float = 0.0
     label_dropout: float = 0.25
-    shift: int = 0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     low_precision: bool = True
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is positive")
-        for name in ("weight_decay", "warmup", "shift"):
+        for name in ("weight_decay", "warmup"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
         for name in ("hold", "label_dropout"):
@@ -85,27 +86,16 @@ def batches(
     Args:
         images: uint8 (N, C, H, W).
         labels: class indices (N,).
-        config: batch size and largest shift.
-        generator: shuffles and shifts.
+        config: batch size and augmentation.
+        generator: shuffles and distorts.
     """
     size = min(config.batch_size, len(images))
     while True:
         order = torch.randperm(len(images), generator=generator)
         for chosen in torch.split(order, size):
             if len(chosen) == size:
-                pixels = shifted(images[chosen], config.shift, generator)
-                yield Batch(pixels.float() / 127.5 - 1, labels[chosen])
-
-
-def shifted(pixels: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
-    """Each image moved by its own whole number of pixels, the border repeated: no new grey values arise."""
-    if most == 0:
-        return pixels
-    b, _, h, w = pixels.shape
-    offset = torch.randint(-most, most + 1, (2, b, 1), generator=generator)
-    rows = (torch.arange(h) + offset[0]).clamp(0, h - 1)
-    columns = (torch.arange(w) + offset[1]).clamp(0, w - 1)
-    return pixels[torch.arange(b)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+                scaled = images[chosen].float() / 127.5 - 1
+                yield Batch(augment(scaled, config.augmentation, generator), labels[chosen])
 
 
 def train(

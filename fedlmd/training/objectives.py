@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedlmd.diffusion import Schedule
+from fedlmd.models import turned
 
 __all__ = ["Batch", "Objective", "classification", "denoising", "proximal"]
 
@@ -26,11 +27,25 @@ class Batch(NamedTuple):
 Objective = Callable[[nn.Module, Batch], Tensor]
 
 
-def classification(smoothing: float = 0.0) -> Objective:
-    """Cross-entropy in nats, with label smoothing in [0, 1) (Szegedy et al. 2016)."""
+def classification(
+    smoothing: float = 0.0, *, views: int = 1, shown: int = 2, generator: torch.Generator | None = None
+) -> Objective:
+    """Cross-entropy in nats of the label, or of label and view together (Lee, Hwang & Shin 2020, eq. 4).
+
+    Args:
+        smoothing: label smoothing in [0, 1) (Szegedy et al. 2016).
+        views: views that the model's ``joint`` tells apart; with 1 the model itself gives the logits.
+        shown: each image is shown in so many different views per step, drawn anew each time.
+        generator: draws the views.
+    """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=smoothing)
+        if views == 1:
+            return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=smoothing)
+        drawn = torch.randperm(views, generator=generator)[:shown].tolist()
+        logits = model.joint(torch.cat([turned(batch.images, view) for view in drawn]))  # type: ignore[operator]
+        targets = torch.cat([batch.labels * views + view for view in drawn])
+        return F.cross_entropy(logits.flatten(1).float(), targets, label_smoothing=smoothing)
 
     return loss
 

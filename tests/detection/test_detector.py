@@ -73,7 +73,7 @@ def test_every_detector_gives_strange_images_higher_scores_and_each_image_its_ow
     torch.testing.assert_close(detector.score(KNOWN.flip(0)), known.flip(0), **close)
     mixed = detector.score(torch.cat([STRANGE[:5], KNOWN[:2]]))
     torch.testing.assert_close(mixed, torch.cat([strange[:5], known[:2]]), **close)
-    torch.testing.assert_close(scored(detector, KNOWN, batch_size=5), known, **close)
+    torch.testing.assert_close(scored({name: detector}, KNOWN, batch_size=5)[name], known, **close)
 
 
 @pytest.mark.parametrize("name", DISTANCES)

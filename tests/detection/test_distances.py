@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
-from fedlmd.detection import deep_feature, lpips_distance, mse, ssim_distance
+from fedlmd.detection import Once, deep_feature, lpips_distance, mse, ssim_distance
 from tests.diffusion.exact import digits, seeded
 
 
@@ -35,6 +35,19 @@ def test_ssim_is_that_of_scikit_image(channels, strength):
 def test_ssim_of_a_texture_and_its_negative_is_near_two():
     texture = 1.0 - 2 * ((torch.arange(28)[:, None] + torch.arange(28)) % 2)[None, None]
     assert ssim_distance(texture, -texture).item() == pytest.approx(2, abs=0.01)
+
+
+def test_once_asks_again_only_for_another_tensor_even_if_it_is_equal():
+    asked = []
+
+    def doubled(x):
+        asked.append(x)
+        return 2 * x
+
+    once, a, b = Once(doubled), torch.ones(2), torch.ones(2)
+    for given in (a, a, b, b, a):
+        assert torch.equal(once(given), 2 * given)
+    assert [of is a for of in asked] == [True, False, True]
 
 
 def test_deep_features_by_hand_on_a_linear_map():

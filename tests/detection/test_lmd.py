@@ -75,11 +75,20 @@ def test_the_seed_decides_masks_and_noise():
 
 
 def test_fixed_noise_differs_between_repeats_and_not_between_the_images_of_a_batch():
-    noise = fixed_noise(torch.Generator().manual_seed(0), 3)
+    noise = fixed_noise(0, range(3))
     drawn = noise((12, 1, 5, 5)).reshape(3, 4, 1, 5, 5)
     assert torch.equal(drawn, drawn[:, :1].expand_as(drawn))
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0, 0], noise((12, 1, 5, 5))[0])
+
+
+def test_a_reconstruction_is_the_same_whichever_others_are_asked_for():
+    images, labels = digits(4)
+    config = LMDConfig(mask="random", reconstructions=4, condition="none", inpainting=InpaintingConfig(3))
+    detector = LMD(Exact(images, SCHEDULE, labels), SCHEDULE, mse, config)
+    every, last = detector.reconstruct(images), detector.reconstruct(images, range(2, 4))
+    assert torch.equal(last.keep, every.keep[2:])
+    torch.testing.assert_close(last.images, every.images[2:])
 
 
 def test_the_presets_are_the_papers_and_a_hundred_times_cheaper():

@@ -36,6 +36,12 @@ def test_the_middle_square_has_half_the_side():
     assert (~made("center", 2)).sum((1, 2, 3)).tolist() == [14 * 14] * 2
 
 
+def test_the_whole_mask_keeps_nothing():
+    hidden = made("whole", 2, (5, 4), 2)
+    assert hidden.shape == (2, 1, 5, 4)
+    assert not hidden.any()
+
+
 def test_random_masks_hide_whole_cells_half_of_them_and_anew_each_time():
     drawn = made("random", 200, (16, 16), 4)
     cells = drawn.reshape(200, 4, 4, 4, 4).permute(0, 1, 3, 2, 4).flatten(3)

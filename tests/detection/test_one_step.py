@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedlmd.detection import OneStep, OneStepConfig, mse, separation
+from fedlmd.detection import OneStep, OneStepConfig, fixed_noise, mse, separation
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
 PLAIN = OneStepConfig(levels=(0.5, 0.6), condition="none")
@@ -12,8 +12,7 @@ PLAIN = OneStepConfig(levels=(0.5, 0.6), condition="none")
 def test_the_score_is_the_mean_distance_to_the_posterior_means_by_hand():
     images, _ = digits(4)
     exact = Exact(images[:2], SCHEDULE)
-    generator = torch.Generator().manual_seed(PLAIN.seed)
-    noise = torch.randn(2, 1, 28, 28, generator=generator)
+    noise = fixed_noise(PLAIN.seed, range(2))((2, 1, 28, 28))[:, None]
     expected = torch.zeros(4)
     for level, of in zip((499, 599), noise, strict=True):
         t = torch.full((4,), level)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedlmd.models import CNN, ClassifierConfig
+from fedlmd.models import CNN, ClassifierConfig, turned
 
 
 def build(**values):
@@ -31,9 +31,28 @@ def test_every_stage_gives_maps_of_half_the_resolution():
     assert [tuple(of.shape) for of in maps] == [(2, 8, 14, 14), (2, 16, 7, 7), (2, 24, 4, 4)]
 
 
-def test_the_logits_are_the_head_on_the_last_maps_means():
-    model, images = build(), torch.randn(2, 1, 28, 28)
+def test_with_one_view_the_logits_are_the_head_on_the_last_maps_means():
+    model, images = build(views=1), torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(model(images), model.head(model.maps(images)[-1].mean((2, 3))))
+
+
+@pytest.mark.parametrize("views", [4, 8])
+def test_a_labels_logit_is_the_mean_over_the_views_each_judged_as_itself(views):
+    model, images = build(views=views, classes=3), torch.randn(2, 1, 28, 28)
+    heads = [model.head(model.maps(turned(images, view))[-1].mean((2, 3))) for view in range(views)]
+    # The head's outputs are ordered by label, then view.
+    by_hand = torch.stack(
+        [sum(heads[view][:, label * views + view] for view in range(views)) / views for label in range(3)], dim=1
+    )
+    torch.testing.assert_close(model(images), by_hand)
+
+
+def test_the_views_are_the_eight_symmetries_of_the_square():
+    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
+    views = [turned(image, view)[0, 0].tolist() for view in range(8)]
+    assert views[:4] == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+    assert views[4] == [[2, 1], [4, 3]]
+    assert len({str(view) for view in views}) == 8
 
 
 def test_an_images_logits_do_not_depend_on_its_batch():
@@ -67,6 +86,7 @@ def test_dropout_acts_in_training_alone():
         ({"widths": (0,)}, "multiples of 8"),
         ({"image_size": 27}, "image_size 27 must be a multiple of 2"),
         ({"classes": 1}, "1 classes; .* at least 2"),
+        ({"views": 2}, "views is 2; it is 1 .*, 4 .* or 8"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_refused_with_the_reason(values, message):

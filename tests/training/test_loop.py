@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedlmd.training import Batch, Step, TrainingConfig, batches, classification, train
-from fedlmd.training.loop import learning_rate, shifted
+from fedlmd.training.loop import learning_rate
 
 TOY = TrainingConfig(steps=30, batch_size=8, learning_rate=0.05, warmup=2, low_precision=False)
 
@@ -175,23 +175,6 @@ def test_fewer_images_than_a_batch_are_shown_all_at_once():
         assert sorted(of.tolist()) == [0, 1, 2]
 
 
-def test_a_shift_moves_whole_images_and_repeats_their_border():
-    image = torch.arange(9, dtype=torch.uint8).reshape(1, 1, 3, 3)
-    moved = shifted(image.repeat(500, 1, 1, 1), 1, generator())
-    padded = nn.functional.pad(image.float(), (1, 1, 1, 1), mode="replicate")
-    places = {tuple(padded[0, 0, y : y + 3, x : x + 3].flatten().int().tolist()) for y in range(3) for x in range(3)}
-    assert {tuple(each.flatten().tolist()) for each in moved} == places
-
-
-def test_a_shift_keeps_the_channels_of_an_image_together_and_none_changes_nothing():
-    image = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4).repeat(20, 1, 1, 1)
-    moved = shifted(image, 2, generator())
-    assert moved.shape == image.shape
-    assert torch.equal(moved[:, 1], moved[:, 0] + 16)
-    assert torch.equal(moved[:, 2], moved[:, 0] + 32)
-    assert shifted(image, 0, generator()) is image
-
-
 def test_a_batch_is_made_of_images_and_labels():
     batch = Batch(torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]))
     assert batch.images.shape == (2, 1, 3, 3)
@@ -207,7 +190,6 @@ def test_a_batch_is_made_of_images_and_labels():
         ({"clip": 0.0}, "clip is 0.0; it is positive"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1; it is 0 or more"),
         ({"warmup": -1}, "warmup is -1"),
-        ({"shift": -1}, "shift is -1"),
         ({"hold": 1.5}, r"hold is 1.5; it lies in \[0, 1\]"),
         ({"label_dropout": -0.5}, "label_dropout is -0.5"),
         ({"ema": 1.0}, r"ema is 1.0; it lies in \[0, 1\)"),

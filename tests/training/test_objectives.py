@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fedlmd.diffusion import Schedule
-from fedlmd.models import DenoiserConfig, UNet
+from fedlmd.models import DenoiserConfig, UNet, turned
 from fedlmd.training import Batch, classification, denoising, proximal
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
@@ -31,6 +31,43 @@ def test_classification_is_cross_entropy(smoothing):
     logits, labels = torch.randn(5, 3, generator=generator()), torch.tensor([0, 2, 1, 1, 0])
     found = classification(smoothing)(Module(lambda images: logits), Batch(torch.zeros(5, 1, 2, 2), labels))
     assert torch.equal(found, F.cross_entropy(logits, labels, label_smoothing=smoothing))
+
+
+def test_with_views_label_and_view_are_told_apart_together():
+    images, labels = torch.randn(3, 1, 4, 4, generator=generator(1)), torch.tensor([1, 0, 1])
+    shown = []
+
+    class Joint(nn.Module):
+        def joint(self, images):
+            shown.append(images)
+            # Logits that depend on the image, of 2 labels in 4 views.
+            return images.flatten(1)[:, :8].unflatten(1, (2, 4))
+
+    found = classification(views=4, shown=2, generator=generator(7))(Joint(), Batch(images, labels))
+    drawn = torch.randperm(4, generator=generator(7))[:2].tolist()
+    assert torch.equal(shown[0], torch.cat([turned(images, view) for view in drawn]))
+    by_hand = [
+        -shown[0][3 * position + i].flatten()[:8].log_softmax(0)[labels[i] * 4 + view]
+        for position, view in enumerate(drawn)
+        for i in range(3)
+    ]
+    torch.testing.assert_close(found, torch.stack(by_hand).mean())
+
+
+def test_over_many_steps_every_view_is_shown():
+    seen = set()
+
+    class Joint(nn.Module):
+        def joint(self, images):
+            seen.update(int(image.argmax()) for image in images)
+            return images.flatten(1)[:, :1].unflatten(1, (1, 1)).expand(-1, 1, 4)
+
+    corner = torch.zeros(1, 1, 2, 2)
+    corner[0, 0, 0, 0] = 1
+    objective = classification(views=4, generator=generator())
+    for _ in range(20):
+        objective(Joint(), Batch(corner, torch.tensor([0])))
+    assert seen == {0, 1, 2, 3}
 
 
 def test_label_smoothing_by_hand():

@@ -1,0 +1,136 @@
+"""The README's tables, made from the JSON that a benchmark wrote, so that no figure is copied by hand."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fedlmd.answer import VERDICT
+from fedlmd.bench.results import COLUMNS, Line, lines, tasks_of
+
+__all__ = ["TABLES", "MarkdownError", "cost_table", "detection_table", "number", "rewritten", "verdict_table"]
+
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(^<!-- /table -->)", re.DOTALL | re.MULTILINE)
+OPENED = re.compile(r"<!-- table: ", re.MULTILINE)
+
+
+class MarkdownError(ValueError):
+    """Markers that do not say which table belongs between them, or where it ends."""
+
+
+def rewritten(text: str, result: Mapping[str, Any]) -> str:
+    """A page with every marked table made anew; what lies outside the markers stays.
+
+    A table lies between the lines ``<!-- table: NAME -->`` and ``<!-- /table -->``.
+
+    Args:
+        text: the page.
+        result: what ``fedlmd bench detection`` wrote.
+
+    Raises:
+        MarkdownError: on an unknown name, or a table without an end.
+    """
+    if len(OPENED.findall(text)) != len(MARKED.findall(text)):
+        raise MarkdownError("a table is opened but not closed; each <!-- table: NAME --> needs its <!-- /table -->")
+
+    def fresh(found: re.Match[str]) -> str:
+        if found[2] not in TABLES:
+            raise MarkdownError(f"there is no table {found[2]!r}; there are {', '.join(TABLES)}")
+        return found[1] + TABLES[found[2]](result) + found[4]
+
+    return MARKED.sub(fresh, text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and the others to the right."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *rows))
+
+
+def number(value: int | float) -> str:
+    """A cost to three significant digits at most, thousands set apart: 0, 0.0139, 2.35, 1,240."""
+    if value >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def detection_table(result: Mapping[str, Any]) -> str:
+    """AUROC of every detector on every task, and what it costs per image."""
+    found = lines(result["tasks"])
+    heads = [head for head in COLUMNS.values() if any(head in line.auroc for line in found)]
+    best = {head: max(line.auroc.get(head, 0.0) for line in found) for head in heads}
+
+    def row(line: Line) -> list[str]:
+        name = f"**{line.name}**" if line.name == VERDICT else line.name
+        images = "all" if line.images is None else number(line.images)
+        cost = [number(line.nfe), number(line.gflop), number(line.milliseconds)]
+        cells = []
+        for head in heads:
+            cell = f"{line.auroc[head]:.4f}" if head in line.auroc else ""
+            cells.append(f"**{cell}**" if cell and line.auroc[head] == best[head] else cell)
+        return [name, *cells, *cost, images]
+
+    head = ["AUROC of", *heads, "NFE", "GFLOP", "ms", "images"]
+    return table(head, [row(line) for line in found if line.auroc])
+
+
+VERDICT_COLUMNS = (
+    ("accuracy", "verdict", "accuracy"),
+    ("OSCR", "verdict", "oscr"),
+    ("AUROC", "detector", "auroc"),
+    ("AUPR", "detector", "aupr"),
+    ("FPR at 95% TPR", "detector", "fpr95"),
+    ("false alarms", "verdict", "false_alarm_rate"),
+    ("found", "verdict", "detection_rate"),
+)
+
+
+def verdict_table(result: Mapping[str, Any]) -> str:
+    """All figures of the verdict, task by task; of the splits mean and standard deviation."""
+    rows = []
+    for column, title in COLUMNS.items():
+        tasks = tasks_of(result["tasks"], column)
+        if not tasks:
+            continue
+        cells = []
+        for _, part, name in VERDICT_COLUMNS:
+            values = [(of["verdict"] if part == "verdict" else of["detectors"][VERDICT])[name] for of in tasks]
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.4f}{spread}")
+        rows.append([title, *cells])
+    return table(["task", *(head for head, _, _ in VERDICT_COLUMNS)], rows) + same_digits(result["tasks"])
+
+
+def same_digits(tasks: Mapping[str, Any]) -> str:
+    """What is said of the known digits in another hand."""
+    told = [of["verdict"] for of in tasks.values() if "called_unknown" in of["verdict"]]
+    return "".join(
+        f"\nThe known digits in another hand (USPS): {of['called_unknown']:.1%} are called unknown; "
+        f"the class is right for {of['accuracy_elsewhere']:.1%}.\n"
+        for of in told
+    )
+
+
+def cost_table(result: Mapping[str, Any]) -> str:
+    """What a verdict costs, beside the paper's detector on the same machine."""
+    cost, figures = result["cost"], result["figures"]
+    threads = f"{cost['threads']} thread{'s' if cost['threads'] > 1 else ''}"
+    rows = [
+        ["operations of a verdict, half of the images unknown", f"{number(cost['gflop_per_verdict'])} GFLOP"],
+        [f"an answer, one image at a time, median, {threads}", f"{number(cost['ms_per_verdict_p50'])} ms"],
+        ["the denoiser's rate, of that of a large matrix product", f"{cost['sgemm_fraction']:.0%}"],
+        ["the paper's LMD in the paper's size, one image, same machine", f"{number(cost['lmd_paper_seconds'])} s"],
+        ["that is, as many answers", number(cost["cost_ratio_lmd_paper"])],
+        ["size of a release", f"{number(figures['release_mib'])} MiB"],
+    ]
+    return table(["cost", "figure"], rows)
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "detection": detection_table,
+    "verdict": verdict_table,
+    "cost": cost_table,
+}
+"""The tables by the name that a marker has."""

@@ -1,0 +1,202 @@
+"""Pictures of the detection benchmark: ROC curves of a task, and AUROC against cost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlmd.answer import VERDICT
+from fedlmd.detection import separation
+
+__all__ = ["PlotError", "cost_picture", "figure", "roc", "roc_picture"]
+
+INK, QUIET, FAINT, CHOSEN = "#2b2f36", "#9aa1ab", "#c9cdd3", "#c8553d"
+MUTED = ("#4f6d8f", "#7a9e7e", "#b08ea2", "#8c8c8c", "#c2a25a", "#5f9ea0", "#9c7a5b")
+DASHES = ("-", "--", ":", "-.")
+DPI = 160
+
+
+class PlotError(ValueError):
+    """Pictures cannot be made here."""
+
+
+def figure(width: float, height: float) -> Any:  # noqa: ANN401 - the extra may be missing, and with it its types
+    """An empty figure with its canvas, sides in inches.
+
+    Raises:
+        PlotError: without matplotlib, with the mend.
+    """
+    try:
+        made = import_module("matplotlib.figure").Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(made)
+    except ImportError:
+        raise PlotError("pictures need matplotlib: pip install 'fedlmd[bench]'") from None
+    return made
+
+
+def roc(known: Float[Tensor, " n"], unknown: Float[Tensor, " m"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False-positive and true-positive rates, rising from (0, 0) to (1, 1), one point per distinct score."""
+    negatives, positives = known.double().numpy(), unknown.double().numpy()
+    thresholds = np.unique(np.concatenate([negatives, positives]))
+    rates = [1 - np.searchsorted(np.sort(of), thresholds) / len(of) for of in (negatives, positives)]
+    false, true = (np.concatenate([[0.0], rate[::-1]]) for rate in rates)
+    return false, true
+
+
+def roc_picture(title: str, scores: Mapping[str, tuple[Tensor, Tensor]], chosen: str = VERDICT) -> bytes:
+    """ROC curves of one task as PNG: small false-positive rates on a logarithmic axis, and the whole.
+
+    Args:
+        title: the task.
+        scores: of known and unknown images by the detector's name.
+        chosen: the detector that is emphasised.
+    """
+    auroc = {name: separation(*of).auroc for name, of in scores.items()}
+    order = sorted(scores, key=lambda name: (name != chosen, -auroc[name]))
+    made = figure(10.0, 4.4)
+    left, right = made.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
+    styles = dict(zip([name for name in order if name != chosen], zip(cycle(MUTED), dashes()), strict=False))
+    for name in reversed(order):  # the chosen one is drawn last, above the others
+        colour, dash = styles.get(name, (CHOSEN, "-"))
+        width = 2.4 if name == chosen else 1.3
+        for axes in (left, right):
+            axes.plot(*roc(*scores[name]), color=colour, linestyle=dash, linewidth=width, label=name)
+    left.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.005), ylabel="unknown images found")
+    right.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=0)
+    right.set(xlim=(0, 1))
+    for axes in (left, right):
+        plain(axes)
+        axes.set_xlabel("false alarms", color=INK)
+    handles = {line.get_label(): line for line in left.get_lines()}
+    names = [f"{name}  {auroc[name]:.4f}" for name in order]
+    legend = made.legend(
+        [handles[name] for name in order], names, loc="outside right center", frameon=False, title="AUROC", fontsize=9
+    )
+    legend.get_texts()[0].set(color=CHOSEN if order[0] == chosen else INK, fontweight="bold")
+    made.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+    return png(made)
+
+
+def dashes() -> Sequence[str]:
+    """Dash patterns that change each time the colours start anew."""
+    return [dash for dash in DASHES for _ in MUTED]
+
+
+def cost_picture(title: str, points: Mapping[str, tuple[float, float]], chosen: str = VERDICT) -> bytes:
+    """How well against how dear, as PNG; better is up, cheaper is left.
+
+    Args:
+        title: the task.
+        points: GFLOP per image, and AUROC, by the detector's name.
+        chosen: the detector that is emphasised.
+    """
+    made = figure(8.0, 5.0)
+    axes = made.subplots()
+    # A perfect detector has its place on the logarithmic axis, too.
+    missing = {name: (cost, max(1 - auroc, 1e-4)) for name, (cost, auroc) in points.items()}
+    for name, (cost, error) in missing.items():
+        emphasis = {"color": CHOSEN, "s": 100, "zorder": 4} if name == chosen else {"color": MUTED[0], "s": 36}
+        axes.scatter([cost], [error], edgecolors="white", linewidths=0.8, **emphasis)
+    costs, errors = zip(*missing.values(), strict=True)
+    axes.set(xscale="log", yscale="log", xlim=(min(costs) / 2.5, max(costs) * 6))
+    axes.set_ylim(min(1.0, max(errors) * 1.6), min(errors) / 1.6)
+    levels = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
+    shown = [a for a in levels if min(errors) / 1.6 <= 1 - a <= min(1.0, max(errors) * 1.6)]
+    axes.set_yticks([1 - a for a in shown], [f"{a:g}" for a in shown])
+    axes.minorticks_off()
+    axes.set_xlabel("GFLOP per image", color=INK)
+    axes.set_ylabel("AUROC", color=INK)
+    plain(axes)
+    axes.set_title(title, color=INK, fontsize=12, loc="left")
+    name_points(made, axes, missing, chosen)
+    return png(made)
+
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top in pixels."""
+
+
+def name_points(made: Any, axes: Any, points: Mapping[str, tuple[float, float]], chosen: str) -> None:  # noqa: ANN401
+    """Write each name to the right of its point, moved up or down where names would meet, with a line to the point."""
+    pixels = {name: axes.transData.transform(at) for name, at in points.items()}
+    texts = {
+        name: axes.annotate(
+            name,
+            points[name],
+            (10, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=CHOSEN if name == chosen else INK,
+            fontweight="bold" if name == chosen else "normal",
+        )
+        for name in sorted(points, key=lambda of: pixels[of][1])
+    }
+    made.draw_without_rendering()  # the layout is settled only now
+    pixels = {name: axes.transData.transform(at) for name, at in points.items()}
+    boxes = [tuple(text.get_window_extent().extents) for text in texts.values()]
+    marks = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels.values()]
+    frame = axes.get_window_extent()
+    for (name, text), move in zip(texts.items(), apart(boxes, marks, frame.y0, frame.y1), strict=True):
+        text.set_position((10, move * 72 / DPI))
+        if abs(move) > 8:
+            x, y = pixels[name]
+            ends = axes.transData.inverted().transform([(x + 5, y), (x + 20, y + move)])
+            axes.plot(*ends.T, color=QUIET, linewidth=0.8, zorder=1)
+
+
+def apart(boxes: Sequence[Box], marks: Sequence[Box], lowest: float, highest: float) -> list[float]:
+    """How far each box must move up (or down, below 0) so that none lies over another or over a mark.
+
+    Args:
+        boxes: the names, from the lowest to the highest, which order they keep where they meet.
+        marks: what stays where it is.
+        lowest: bottom of the frame, in pixels.
+        highest: its top.
+    """
+    moves = [0.0] * len(boxes)
+
+    def overlap(i: int, other: Box, moved: float = 0.0) -> float:
+        """Pixels by which a box reaches into another that lies above it; 0 or less where they are clear."""
+        beside = boxes[i][2] < other[0] or other[2] < boxes[i][0]
+        return 0.0 if beside else boxes[i][3] + moves[i] - other[1] - moved
+
+    for _ in range(400):  # ends long before that; the bound is for names that cannot all fit
+        quiet = True
+        for i in range(len(boxes)):
+            for k in range(i + 1, len(boxes)):
+                if (deep := overlap(i, boxes[k], moves[k])) > 0.5:
+                    moves[i], moves[k], quiet = moves[i] - deep / 2, moves[k] + deep / 2, False
+            for mark in marks:
+                if 0.5 < overlap(i, mark) < boxes[i][3] - boxes[i][1] + mark[3] - mark[1] - 0.5:
+                    below = boxes[i][1] + boxes[i][3] + 2 * moves[i] < mark[1] + mark[3]
+                    moves[i], quiet = moves[i] + (-2.0 if below else 2.0), False
+            moves[i] = min(max(moves[i], lowest - boxes[i][1]), highest - boxes[i][3])
+        if quiet:
+            break
+    return moves
+
+
+def plain(axes: Any) -> None:  # noqa: ANN401 - as above
+    """Few lines, in a quiet colour."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(visible=True, color=FAINT, linewidth=0.4)
+    axes.set_axisbelow(True)
+
+
+def png(made: Any) -> bytes:  # noqa: ANN401 - as above
+    """A figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    made.savefig(file, format="png")
+    return file.getvalue()

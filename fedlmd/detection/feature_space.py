@@ -1,0 +1,168 @@
+"""Detectors that look at the classifier alone: at its logits, or at the features behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["KNN", "Energy", "Features", "Mahalanobis", "ViM", "penultimate"]
+
+# Images to feature vectors, (B, C, H, W) to (B, D).
+Features = Callable[[Tensor], Tensor]
+
+
+def penultimate(maps: Callable[[Tensor], Sequence[Tensor]]) -> Features:
+    """The features behind a classifier's head: its coarsest feature maps, averaged over positions."""
+    return lambda images: maps(images)[-1].mean((2, 3))
+
+
+class NoDenoiser:
+    """What the detectors of this module have in common."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the denoiser per image (NFE): none."""
+        return 0
+
+
+@final
+class Energy(NoDenoiser):
+    """Minus the log of the summed exponentials of the logits (Liu et al. 2020, eq. 4, at temperature 1).
+
+    Args:
+        classifier: images to logits (B, K).
+    """
+
+    def __init__(self, classifier: Callable[[Tensor], Tensor]) -> None:
+        self.classifier = classifier
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """The energy."""
+        return -self.classifier(images).logsumexp(1)
+
+
+@final
+class KNN(NoDenoiser):
+    """Distance to the k-th nearest in-domain image among features of unit length (Sun et al. 2022).
+
+    Args:
+        features: images to feature vectors.
+        in_domain: images that no network was trained on, ``k`` or more.
+        k: which neighbour counts, 1 or more. The paper takes 50 for 50,000 images, and more for more.
+
+    Raises:
+        ValueError: when there are fewer than ``k`` images.
+    """
+
+    def __init__(self, features: Features, in_domain: Float[Tensor, "n c h w"], k: int = 5) -> None:
+        if not 1 <= k <= len(in_domain):
+            raise ValueError(f"k is {k}; with {len(in_domain)} in-domain images it lies between 1 and {len(in_domain)}")
+        self.features, self.k = features, k
+        self.bank = F.normalize(extracted(features, in_domain))
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Euclidean distance to the k-th nearest, in [0, 2]."""
+        found = F.normalize(self.features(images).double())
+        # Computed by differences: by products, as for speed, it loses the digits that tell near neighbours apart.
+        distances = torch.cdist(found, self.bank, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances.kthvalue(self.k, dim=1).values.float()
+
+
+@final
+class Mahalanobis(NoDenoiser):
+    """Squared Mahalanobis distance to the nearest class mean, under one covariance for all (Lee et al. 2018, eq. 2).
+
+    Directions in which in-domain features do not vary are left out, as by the authors' pseudo-inverse.
+
+    Args:
+        features: images to feature vectors.
+        in_domain: images that no network was trained on.
+        labels: their class indices (N,).
+
+    Raises:
+        ValueError: when there is not one label for each of 1 or more images.
+    """
+
+    def __init__(self, features: Features, in_domain: Float[Tensor, "n c h w"], labels: Int[Tensor, " m"]) -> None:
+        if not len(in_domain) or len(labels) != len(in_domain):
+            raise ValueError(f"{len(in_domain)} in-domain images and {len(labels)} labels; give one label per image")
+        self.features = features
+        found = extracted(features, in_domain)
+        classes, index = torch.unique(labels.to(found.device), return_inverse=True)
+        self.means = torch.stack([found[index == i].mean(0) for i in range(len(classes))])
+        centred = found - self.means[index]
+        self.precision: Tensor = torch.linalg.pinv(centred.T @ centred / len(found), hermitian=True)
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """The smallest of the squared distances, 0 or more."""
+        apart = self.features(images).double()[:, None] - self.means
+        return ((apart @ self.precision) * apart).sum(2).amin(1).float()
+
+
+@final
+class ViM(NoDenoiser):
+    """Virtual logit minus energy (Wang et al. 2022): features outside their usual subspace count as logit.
+
+    Args:
+        features: images to feature vectors.
+        in_domain: images that no network was trained on, 1 or more.
+        weight: of the linear head behind the features, (K, D).
+        bias: of the head, (K,).
+        dimensions: of the usual subspace, 0 to D - 1; half of D unless told. The authors take 1000 where D is 2048 or
+            more, and 512 below.
+
+    Raises:
+        ValueError: when the subspace leaves no direction over, or there are no images.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        in_domain: Float[Tensor, "n c h w"],
+        weight: Float[Tensor, "k d"],
+        bias: Float[Tensor, " k"],
+        dimensions: int | None = None,
+    ) -> None:
+        size = weight.shape[1]
+        dimensions = size // 2 if dimensions is None else dimensions
+        if not 0 <= dimensions < size or not len(in_domain):
+            raise ValueError(
+                f"dimensions is {dimensions}, with {len(in_domain)} in-domain images; features of {size} dimensions "
+                f"take 0 to {size - 1}, and 1 image or more"
+            )
+        self.features = features
+        self.weight, self.bias = weight.detach().double(), bias.detach().double()
+        self.origin: Tensor = -torch.linalg.pinv(self.weight) @ self.bias
+        found = extracted(features, in_domain)
+        centred = found - self.origin
+        # Eigenvectors come with the smallest eigenvalue first: these span what the subspace leaves over.
+        self.residual: Tensor = torch.linalg.eigh(centred.T @ centred / len(found)).eigenvectors[:, : size - dimensions]
+        self.scale = self.logits(found).amax(1).mean() / self.left_over(found).mean()
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """The virtual logit minus the energy of the true ones."""
+        found = self.features(images).double()
+        return (self.scale * self.left_over(found) - self.logits(found).logsumexp(1)).float()
+
+    def left_over(self, features: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """Length of what the usual subspace leaves over of features."""
+        return ((features - self.origin) @ self.residual).square().sum(1).sqrt()
+
+    def logits(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """What the head makes of features."""
+        return features @ self.weight.T + self.bias
+
+
+@torch.inference_mode()
+def extracted(features: Features, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """Features of many images, batch by batch, in double precision."""
+    return torch.cat([features(batch).double() for batch in torch.split(images, 64)])
