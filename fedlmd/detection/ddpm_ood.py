@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fedlmd.detection.detector import in_batches
 from fedlmd.detection.distances import Distance
 from fedlmd.detection.lmd import fixed_noise
 from fedlmd.diffusion import Denoiser, Schedule, reverse_step, timesteps
@@ -85,7 +86,7 @@ class DDPMOOD:
             )
         self.denoiser, self.schedule, self.distances = denoiser, schedule, tuple(distances)
         self.config = config or DDPMOODConfig()
-        errors = torch.cat([self.errors(batch) for batch in torch.split(in_domain, 64)])
+        errors = in_batches(self.errors, in_domain)
         self.mean, self.deviation = errors.mean(0), errors.std(0).clamp(min=SMALLEST_DEVIATION)
 
     @property

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Detector", "MaxLogit", "scored"]
+__all__ = ["Detector", "MaxLogit", "in_batches", "scored"]
 
 
 @runtime_checkable
@@ -36,6 +36,14 @@ class MaxLogit:
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """Minus the largest logit."""
         return -self.classifier(images).max(1).values
+
+
+@torch.inference_mode()
+def in_batches(
+    function: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"], batch_size: int = 64
+) -> Float[Tensor, "n ..."]:
+    """What a function gives for many images, computed batch by batch."""
+    return torch.cat([function(batch) for batch in torch.split(images, batch_size)])
 
 
 def scored(

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fedlmd.detection.detector import in_batches
+
 __all__ = ["KNN", "Energy", "Features", "Mahalanobis", "ViM", "penultimate"]
 
 # Images to feature vectors, (B, C, H, W) to (B, D).
@@ -64,7 +66,7 @@ class KNN(NoDenoiser):
         if not 1 <= k <= len(in_domain):
             raise ValueError(f"k is {k}; with {len(in_domain)} in-domain images it lies between 1 and {len(in_domain)}")
         self.features, self.k = features, k
-        self.bank = F.normalize(extracted(features, in_domain))
+        self.bank = F.normalize(in_batches(features, in_domain).double())
 
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -94,7 +96,7 @@ class Mahalanobis(NoDenoiser):
         if not len(in_domain) or len(labels) != len(in_domain):
             raise ValueError(f"{len(in_domain)} in-domain images and {len(labels)} labels; give one label per image")
         self.features = features
-        found = extracted(features, in_domain)
+        found = in_batches(features, in_domain).double()
         classes, index = torch.unique(labels.to(found.device), return_inverse=True)
         self.means = torch.stack([found[index == i].mean(0) for i in range(len(classes))])
         centred = found - self.means[index]
@@ -141,7 +143,7 @@ class ViM(NoDenoiser):
         self.features = features
         self.weight, self.bias = weight.detach().double(), bias.detach().double()
         self.origin: Tensor = -torch.linalg.pinv(self.weight) @ self.bias
-        found = extracted(features, in_domain)
+        found = in_batches(features, in_domain).double()
         centred = found - self.origin
         # Eigenvectors come with the smallest eigenvalue first: these span what the subspace leaves over.
         self.residual: Tensor = torch.linalg.eigh(centred.T @ centred / len(found)).eigenvectors[:, : size - dimensions]
@@ -160,9 +162,3 @@ class ViM(NoDenoiser):
     def logits(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """What the head makes of features."""
         return features @ self.weight.T + self.bias
-
-
-@torch.inference_mode()
-def extracted(features: Features, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """Features of many images, batch by batch, in double precision."""
-    return torch.cat([features(batch).double() for batch in torch.split(images, 64)])

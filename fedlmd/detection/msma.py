@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd.detection.density import GaussianMixture, MixtureConfig
+from fedlmd.detection.detector import in_batches
 from fedlmd.diffusion import Denoiser, Schedule
 
 __all__ = ["MSMA", "MSMAConfig"]
@@ -72,8 +73,7 @@ class MSMA:
         self.denoiser, self.schedule = denoiser, schedule
         self.config = config or MSMAConfig()
         self.steps = nearest_steps(schedule, self.config)
-        norms = torch.cat([self.norms(batch) for batch in torch.split(in_domain, 64)])
-        self.density = GaussianMixture(norms, self.config.mixture)
+        self.density = GaussianMixture(in_batches(self.norms, in_domain), self.config.mixture)
 
     @property
     def evaluations(self) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd.detection.density import GaussianMixture, MixtureConfig
+from fedlmd.detection.detector import in_batches
 from fedlmd.diffusion import Denoiser, Schedule
 
 __all__ = ["PathConfig", "PathStatistic"]
@@ -64,8 +65,7 @@ class PathStatistic:
         self.config = config or PathConfig()
         if self.config.steps > len(schedule):
             raise ValueError(f"{self.config.steps} steps; the schedule has {len(schedule)} levels: take 2 to that many")
-        statistics = torch.cat([self.statistics(batch) for batch in torch.split(in_domain, 64)])
-        self.density = GaussianMixture(statistics, self.config.mixture)
+        self.density = GaussianMixture(in_batches(self.statistics, in_domain), self.config.mixture)
 
     @property
     def evaluations(self) -> int:
