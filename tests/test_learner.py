@@ -1,6 +1,7 @@
 """A site at work, alone and as a federation asks; the federation's part is done by hand here."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from fedlmd.data import PartitionConfig
 from fedlmd.detection import Moments, Sketch, fuse, pooled
 from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit
 from fedlmd.progress import Progress, Result
-from fedlmd.settings import DataConfig, FederationConfig, SettingsError, to_mapping
+from fedlmd.settings import DataConfig, FederationConfig, Settings, SettingsError, to_mapping
 from fedlmd.site import Site
 from fedlmd.training import evaluate
 
@@ -288,3 +289,20 @@ def test_an_environment_that_describes_no_site_is_refused(monkeypatch, told):
         monkeypatch.setenv(SITE, told)
     with pytest.raises(SettingsError, match="the variable FEDLMD_SITE does not describe a site"):
         build_handler()
+
+
+def test_a_classifier_of_four_views_learns_from_turned_images_and_answers_upright_ones(tiny_settings):
+    """As ``fedlmd train`` has it by default: label and view together, small distortions."""
+    default = Settings().classifier
+    run = replace(
+        tiny_settings,
+        models=replace(tiny_settings.models, views=4),
+        classifier=replace(tiny_settings.classifier, steps=300, augmentation=default.augmentation),
+    )
+    assert Settings().models.views == 4
+    images, networks = Learner(Site("alone")).images(run), build(run)
+    untrained = evaluate(networks.classifier, images.evaluation)
+    *_, last = fit("classifier", networks, images.training, run, range(300), seed=0)
+    trained = evaluate(networks.classifier, images.evaluation)
+    assert last.metrics["loss"] < 0.6 * math.log(3 * 4)  # of a guess among all labels and views
+    assert trained.accuracy > 0.9 > untrained.accuracy

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from fedlmd.answer import VERDICT, Answerer
 from fedlmd.data import LabelledImages
-from fedlmd.detection import LMD, PAPER, Detector, OneStep, mse
-from fedlmd.detection.feature_space import Energy
+from fedlmd.detection import LMD, PAPER, Detector, OneStep, deep_feature, mse
+from fedlmd.detection.ddpm_ood import DDPMOOD, DDPMOODConfig
+from fedlmd.detection.feature_space import KNN, Energy, Mahalanobis, ViM, penultimate
+from fedlmd.detection.msma import MSMA, MSMAConfig
+from fedlmd.detection.path import PathConfig, PathStatistic
 from fedlmd.diffusion import Schedule
 
 __all__ = ["FEW", "AnswererScore", "Contender", "Late", "contenders"]
@@ -22,6 +25,9 @@ __all__ = ["FEW", "AnswererScore", "Contender", "Late", "contenders"]
 
 FEW = 1000
 """Images of each kind for detectors of more than ten evaluations per image: enough for three digits of an AUROC."""
+
+FITTED_ON = 300
+"""Images that a detector of a hundred evaluations per image is fitted on, and as many of each kind that it scores."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Late:
         return self.made.score(images)
 
 
-def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:  # noqa: ARG001
+def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:
     """Every detector by its name: the release's own, and rivals on the same two networks.
 
     Args:
@@ -100,11 +106,59 @@ def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Conte
     plain = replace(answerer.settings.detector.one_step, distance="mse", condition="none")
     paper = replace(PAPER, distance="mse")
     found = {name: own(answerer, name) for name in answerer.choices}
-    return found | {
-        "energy": Contender(Energy(networks.classifier), 0),
-        "one-step-plain": Contender(OneStep(networks.denoiser, schedule, mse, plain), len(plain.levels)),
-        # Hours for a whole test set: few images say enough of it.
-        "lmd-paper": Contender(LMD(networks.denoiser, schedule, mse, paper), paper.evaluations, 20, ("01234",)),
+    return (
+        found
+        | feature_rivals(answerer, in_domain)
+        | denoiser_rivals(answerer, in_domain)
+        | {
+            "energy": Contender(Energy(networks.classifier), 0),
+            "one-step-plain": Contender(OneStep(networks.denoiser, schedule, mse, plain), len(plain.levels)),
+            # Hours for a whole test set: few images say enough of it.
+            "lmd-paper": Contender(LMD(networks.denoiser, schedule, mse, paper), paper.evaluations, 20, ("01234",)),
+        }
+    )
+
+
+def feature_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:
+    """Detectors on the features behind the classifier's head, fitted when they are first asked."""
+    classifier, told = answerer.networks.classifier, len(in_domain)
+    features = penultimate(classifier.maps)
+    # Of a head over labels and views, the part that judges upright images.
+    shape = (classifier.config.classes, classifier.config.views, -1)
+    weight, bias = (part.detach().reshape(shape)[:, 0] for part in (classifier.head.weight, classifier.head.bias))
+
+    def images() -> Tensor:
+        return in_domain.images().to(answerer.networks.device)
+
+    return {
+        "knn": Contender(Late(lambda: KNN(features, images()), ("knn", told)), 0),
+        "mahalanobis": Contender(
+            Late(lambda: Mahalanobis(features, images(), in_domain.labels), ("mahalanobis", told)), 0
+        ),
+        "vim": Contender(Late(lambda: ViM(features, images(), weight, bias.flatten()), ("vim", told)), 0),
+    }
+
+
+def denoiser_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:
+    """Published detectors on the release's own denoiser, fitted when they are first asked."""
+    networks, schedule, told = answerer.networks, Schedule(answerer.settings.schedule), len(in_domain)
+    msma, path, ddpm = MSMAConfig(), PathConfig(), DDPMOODConfig()
+    distances = (mse, deep_feature(networks.classifier.maps, answerer.settings.detector.feature_stages))
+
+    def images() -> Tensor:
+        return in_domain.images().to(networks.device)
+
+    def redrawn() -> Detector:
+        return DDPMOOD(networks.denoiser, schedule, distances, images()[:FITTED_ON], ddpm)
+
+    return {
+        "msma": Contender(
+            Late(lambda: MSMA(networks.denoiser, schedule, images(), msma), (msma, told)), msma.levels, FEW
+        ),
+        "diffpath": Contender(
+            Late(lambda: PathStatistic(networks.denoiser, schedule, images(), path), (path, told)), path.steps, FEW
+        ),
+        "ddpm-ood": Contender(Late(redrawn, (ddpm, told)), ddpm.evaluations, FITTED_ON),
     }
 
 

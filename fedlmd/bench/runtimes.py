@@ -147,7 +147,8 @@ def measure(
     """
     output.mkdir(parents=True, exist_ok=True)
     release = artifacts.load(PRETRAINED_FOLDER)
-    network = answer.build(settings.from_mapping(release.card["settings"]), release.weights).denoiser.cpu()
+    networks = answer.build(settings.from_mapping(release.card["settings"]), release.weights).for_answers()
+    network = networks.denoiser.cpu()
     skipped = {runtime.name: needs for runtime in runtimes if (needs := missing(runtime))}
     present = [runtime for runtime in runtimes if runtime.name not in skipped]
     figures: dict[str, float] = {f"{one.name}_mib": mebibytes(one.packages) for one in present if one.packages}

@@ -1,4 +1,4 @@
-"""Commands that measure what the README's tables say: bench rounds, accuracy, detection, tables."""
+"""Commands that measure what the README's tables say: bench rounds, accuracy, runtimes, detection, tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlmd.answer import VERDICT
-from fedlmd.bench import accuracy, detection, plots, rounds
+from fedlmd.bench import accuracy, detection, plots, rounds, runtimes
 from fedlmd.bench.detection import DetectionBench
 from fedlmd.bench.markdown import number, rewritten
 from fedlmd.bench.results import COLUMNS, PREDICTION, lines
@@ -57,6 +57,29 @@ def accuracy_command(
         figures = result["figures"]
         share, seconds = figures["accuracy_iid_ten_digits"], figures["seconds_of_rounds"]
         Console(highlight=False).print(f"accuracy {share:.4f} on {result['images']} images after {seconds:.0f} s")
+        write(result, json_file)
+
+
+@bench_app.command("runtimes")
+def runtimes_command(
+    output: Annotated[Path, typer.Option(help="Folder for exported networks.")] = Path("bench-output/runtimes"),
+    json_file: JsonFile = Path("benchmarks/runtimes.json"),
+) -> None:
+    """Measure the denoiser in other runtimes than plain torch, those that are installed."""
+    for result in watched(runtimes.measure(output)):
+        figures = result["figures"]
+        table = Table(title="the denoiser on one thread, milliseconds", show_edge=False, title_justify="left")
+        table.add_column("runtime")
+        for batch in runtimes.BATCHES:
+            table.add_column(f"batch {batch}", justify="right")
+        for name in result["differences"]:
+            cells = [
+                f"{figures[f'{name}_batch_{batch}_ms']:.2f} ({figures[f'{name}_batch_{batch}_speedup']:.2f}x)"
+                for batch in runtimes.BATCHES
+            ]
+            table.add_row(name, *cells)
+        Console(highlight=False).print(table)
+        console().print("\n".join(f"{name} was left out: {reason}" for name, reason in result["skipped"].items()))
         write(result, json_file)
 
 

@@ -13,7 +13,7 @@ from fedlmd.evaluation import some
 
 @pytest.fixture(scope="module")
 def digits():
-    return some(load("mnist", "eval", labels=list("01234")), 6)
+    return some(load("mnist", "eval", labels=list("01234")), 12)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ def every(answerer, digits):
 def test_the_releases_own_scores_and_the_rivals_take_part(every, answerer):
     assert set(answerer.choices) < set(every)
     assert VERDICT in every
-    assert {"energy", "one-step-plain", "lmd-paper"} < set(every)
+    assert {"energy", "one-step-plain", "lmd-paper", "msma", "diffpath", "ddpm-ood"} < set(every)
+    assert {"knn", "mahalanobis", "vim"} < set(every)
     assert every["lmd-paper"].evaluations == 10_000
     assert every["lmd-paper"].tasks == ("01234",)
     assert every[VERDICT].sample is None
@@ -34,6 +35,7 @@ def test_nothing_takes_more_evaluations_than_it_says(every, answerer, digits):
     images = digits.images()
     for name, contender in every.items():
         if contender.evaluations < 1000:
+            contender.detector.score(images[:1])  # fits what is fitted
             took = spent(answerer.networks, lambda of=contender: of.detector.score(images), len(images)).evaluations
             assert took <= contender.evaluations, name
             assert (took > 0) == (contender.evaluations > 0), name
@@ -43,7 +45,7 @@ def test_every_score_is_one_finite_number_for_each_image(every, digits):
     for name, contender in every.items():
         if contender.evaluations < 1000:
             scores = contender.detector.score(digits.images())
-            assert scores.shape == (6,), name
+            assert scores.shape == (12,), name
             assert torch.isfinite(scores).all(), name
 
 
