@@ -29,7 +29,7 @@ from fedlmd.progress import Progress, Result
 from fedlmd.settings import Settings, SettingsError
 from fedlmd.site import Site
 
-__all__ = ["QUICK", "DetectionBench", "measure", "release_of", "scores_file"]
+__all__ = ["QUICK", "DetectionBench", "command_of", "measure", "release_of", "scores_file"]
 
 QUICK = "01234"
 """The one task of a quick run, whose release is shipped."""
@@ -126,8 +126,17 @@ def measure(config: DetectionBench, output: Path) -> Iterator[Progress | dict[st
         results[task.name] = yield from task_results(task, answerers[task.release], scope, output)
     cost = yield from costs(tasks[0], scope, output)
     figures = {"release_mib": max(sizes), **figures_of(results), **{name: cost[name] for name in COST_FIGURES}}
-    command = "fedlmd bench detection" + (" --quick" if config.quick else "")
-    yield record(figures, command, tasks=results, cost=cost, notes=notes)
+    yield record(figures, command_of(config), tasks=results, cost=cost, notes=notes)
+
+
+def command_of(config: DetectionBench) -> str:
+    """The command that measures this, but for where files lie."""
+    told = [f"--task {name}" for name in config.tasks]
+    for name, folder in config.releases.items():
+        told.append(f"--release {name}={'pretrained' if folder == PRETRAINED_FOLDER else 'FOLDER'}")
+    told += [f"--data {name}=FILE" for name in config.data]
+    sample = [] if config.sample is None else [f"--images {config.sample}"]
+    return " ".join(["fedlmd bench detection", *["--quick"] * config.quick, *told, *sample])
 
 
 COST_FIGURES = ("gflop_per_verdict", "ms_per_verdict_p50", "cost_ratio_lmd_paper", "sgemm_fraction")

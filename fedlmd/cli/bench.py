@@ -98,6 +98,7 @@ def detection_command(
         list[str] | None,
         typer.Option(help="NAME=FOLDER of a release that is not to be trained, or NAME=pretrained; may be repeated."),
     ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     settings_file: SettingsFile = None,
     images: Annotated[
         int | None, typer.Option(help="At most so many images of each kind; all of them without it.", min=1)
@@ -114,7 +115,9 @@ def detection_command(
     if pictures is not None:
         plots.figure(1.0, 1.0)  # says what is missing now, not after hours
     folders = {name: PRETRAINED_FOLDER if str(path) == "pretrained" else path for name, path in pairs(release)}
-    config = DetectionBench(read_settings(settings_file), dict(pairs(data)), folders, images, quick=quick)
+    config = DetectionBench(
+        read_settings(settings_file), dict(pairs(data)), folders, images, tasks=tuple(task or ()), quick=quick
+    )
     for result in watched(detection.measure(config, output)):
         out = Console(highlight=False, soft_wrap=True)
         out.print(detection_table(result))

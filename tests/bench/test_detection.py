@@ -8,12 +8,13 @@ from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer
 from fedlmd.bench import detection
 from fedlmd.bench.cost import CostConfig
-from fedlmd.bench.detection import DetectionBench, measure, release_of, scores_file
+from fedlmd.bench.detection import DetectionBench, command_of, measure, release_of, scores_file
 from fedlmd.bench.results import PREDICTION
 from fedlmd.bench.scores import kept
 from fedlmd.bench.tasks import TASKS, images_of
 from fedlmd.detection import separation
 from fedlmd.models import DenoiserConfig
+from fedlmd.node import PRETRAINED_FOLDER
 from fedlmd.progress import Progress
 
 CHEAP = CostConfig(images=4, matrix=32, repeats=1, reference=DenoiserConfig(8, 1, widths=(8,), patch=1))
@@ -44,7 +45,7 @@ def drained(steps):
 def test_a_quick_run_measures_the_one_task(measured):
     _, steps, result = measured
     assert set(result["tasks"]) == {"01234"}
-    assert result["command"] == "fedlmd bench detection --quick"
+    assert result["command"] == "fedlmd bench detection --quick --release digits-0-4=FOLDER --images 12"
     assert {"auroc_01234", "auroc_01234_lmd", "release_mib", "sgemm_fraction"} <= set(result["figures"])
     assert "lmd-paper" not in result["tasks"]["01234"]["detectors"]
     assert json.loads(json.dumps(result)) == result
@@ -139,3 +140,17 @@ def test_a_release_of_other_digits_is_refused(small_release, tmp_path):
 def test_nothing_to_measure_is_said_with_the_reason(tmp_path):
     with pytest.raises(ValueError, match="nothing to measure: usps was left out"):
         list(measure(DetectionBench(tasks=("usps",)), tmp_path))
+
+
+def test_the_command_says_what_was_asked_for_and_no_path(tmp_path):
+    asked = DetectionBench(
+        tasks=("01234", "usps"),
+        data={"usps": tmp_path / "usps.npz"},
+        releases={"digits-0-4": PRETRAINED_FOLDER, "digits-0-9": tmp_path},
+        sample=7,
+    )
+    assert command_of(asked) == (
+        "fedlmd bench detection --task 01234 --task usps --release digits-0-4=pretrained "
+        "--release digits-0-9=FOLDER --data usps=FILE --images 7"
+    )
+    assert command_of(DetectionBench(quick=True)) == "fedlmd bench detection --quick"
