@@ -7,129 +7,73 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedlmd import settings as settings_module
 from fedlmd.artifacts import Release, ReleaseError
+from fedlmd.data import to_unit_range
 from fedlmd.detection import (
     LMD,
     Detector,
-    Distance,
-    MaxLogit,
     Moments,
-    Once,
-    OneStep,
+    Reference,
     Sketch,
-    deep_feature,
+    Verdict,
+    agreed,
+    decide,
+    explaining,
     fuse,
-    lpips_distance,
-    mse,
+    heat,
+    reference,
     scored,
-    ssim_distance,
 )
-from fedlmd.diffusion import Schedule
-from fedlmd.models import CNN, UNet
+from fedlmd.networks import Networks, build, detectors
+from fedlmd.self_test import LOGITS, VERDICT, SelfTest, patterns
 from fedlmd.settings import Settings
 
-__all__ = ["VERDICT", "Answer", "Answerer", "Explanation", "Networks", "accelerator", "build", "detectors"]
+__all__ = [
+    "CLASS",
+    "VERDICT",
+    "Answer",
+    "Answerer",
+    "Explanation",
+    "examined",
+    "proof",
+]
 
-# The name under which the fused score is calibrated.
-VERDICT = "verdict"
+# LMD is left out of a self-test, which runs whenever a release is loaded, from so many evaluations per image on.
+DEAR = 100
+
+# The name under which the cross-entropy of the true label is calibrated, from which label sets are made.
+CLASS = "class"
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The two networks of a run, and the weights between them and the wire.
+@torch.inference_mode()
+def examined(
+    settings: Settings, networks: Networks, by_name: Mapping[str, Detector]
+) -> dict[str, Float[Tensor, "n ..."]]:
+    """Logits of the self-test's images and those of their scores that make the verdict.
 
-    Args:
-        classifier: images to logits.
-        denoiser: noisy images to velocities.
+    LMD is left out where it takes more than about a hundred evaluations; one-step denoising stands in for what nothing
+    else examines.
     """
-
-    classifier: CNN
-    denoiser: UNet
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks compute; what goes in must be there, too."""
-        return self.classifier.head.weight.device
-
-    def for_answers(self) -> Networks:
-        """Lay the weights out with the channels last: float32 answers are faster, bfloat16 training would be slower."""
-        for network in self.parts().values():
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self
-
-    def parts(self) -> dict[str, nn.Module]:
-        """The networks by the prefix of their weights' names."""
-        return {"classifier": self.classifier, "denoiser": self.denoiser}
-
-    def weights(self) -> dict[str, Any]:
-        """All weights as float32 arrays, named ``classifier.…`` and ``denoiser.…``."""
-        return {
-            f"{part}.{name}": value.detach().cpu().numpy().copy()
-            for part, network in self.parts().items()
-            for name, value in network.state_dict().items()
-        }
-
-    def load(self, weights: Mapping[str, Any]) -> None:
-        """Take weights in; whatever their precision, they are held as float32.
-
-        Raises:
-            ReleaseError: when a name or shape does not fit the networks.
-        """
-        for part, network in self.parts().items():
-            prefix = f"{part}."
-            state = {
-                n.removeprefix(prefix): torch.tensor(v).float() for n, v in weights.items() if n.startswith(prefix)
-            }
-            try:
-                network.load_state_dict(state)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise ReleaseError(f"the weights do not fit the {part} of these settings: {reason}") from None
+    images = to_unit_range(torch.from_numpy(patterns(settings.channels, settings.image_size))).to(networks.device)
+    dear = {"lmd"} if settings.detector.lmd.evaluations > DEAR else set()
+    names = [name for name in settings.detector.verdict if name not in dear] or ["one-step"]
+    return {LOGITS: networks.classifier(images).cpu(), **scored({name: by_name[name] for name in names}, images)}
 
 
-def accelerator() -> torch.device:
-    """The graphics processor where there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def build(settings: Settings, weights: Mapping[str, Any] | None = None) -> Networks:
-    """Both networks for a run, ready to answer; freshly initialised from the run's seed without ``weights``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        networks = Networks(CNN(settings.classifier_config), UNet(settings.denoiser_config))
-    if weights is not None:
-        networks.load(weights)
-    for network in networks.parts().values():
-        network.eval().to(accelerator())
-    return networks
-
-
-def detectors(settings: Settings, networks: Networks) -> dict[str, Detector]:
-    """Every detector of a run by the name of its score."""
-    config, schedule = settings.detector, Schedule(settings.schedule)
-
-    def distance(kind: str) -> Distance:
-        if kind == "features":
-            return deep_feature(networks.classifier.maps, config.feature_stages)
-        plain: dict[str, Distance] = {"mse": mse, "ssim": ssim_distance}
-        return lpips_distance() if kind == "lpips" else plain[kind]
-
-    # All detectors ask for the logits of the same images.
-    logits = Once[Tensor](networks.classifier)
-
-    def classify(images: Tensor) -> Tensor:
-        return logits(images).argmax(1)
-
-    return {
-        "max-logit": MaxLogit(logits),
-        "one-step": OneStep(networks.denoiser, schedule, distance(config.one_step.distance), config.one_step, classify),
-        "lmd": LMD(networks.denoiser, schedule, distance(config.lmd.distance), config.lmd, classify),
-    }
+def proof(
+    found: Mapping[str, Float[Tensor, "n ..."]], settings: Settings, scale: Mapping[str, Moments]
+) -> dict[str, np.ndarray]:
+    """What ``examined`` found, as a card and a message hold it, with the verdict where all of its scores are there."""
+    verdict, whole = settings.detector.verdict, dict(found)
+    if found.keys() >= set(verdict):
+        whole[VERDICT] = fuse({name: found[name] for name in verdict}, {name: scale[name] for name in verdict})
+    return {name: of.numpy() for name, of in whole.items()}
 
 
 @dataclass(frozen=True)
@@ -138,16 +82,19 @@ class Answer:
 
     Args:
         prediction: the most probable label.
-        is_ood: whether the image is called unknown: its score exceeds the threshold.
+        is_ood: whether the image is called unknown: its score exceeds the threshold, and so its p-value is at most
+            alpha.
         probabilities: of each label, summing to 1. They presume that the image is of a known class.
         score: the verdict's score, higher is stranger.
         threshold: the score above which an image is called unknown; infinite where too few in-domain images were at
             hand to keep the promised false-alarm rate.
-        p_value: share of in-domain images at least as strange, in (0, 1].
+        p_value: share of in-domain images at least as strange, itself counted, in (0, 1].
         alpha: the false-alarm rate that the threshold stands for.
         detector: which score decided.
         scores: every score that was computed.
         release: id of the release that answered.
+        verdict: "unknown" where ``is_ood``; "known" where the image is not strange at all and one label alone is
+            plausible; "uncertain" elsewhere. See ``fedlmd.detection.decide`` for what each of them promises.
     """
 
     prediction: str
@@ -160,21 +107,24 @@ class Answer:
     detector: str
     scores: dict[str, float]
     release: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What LMD saw of one image.
+    """What the diffusion model makes of one image, and where it differs.
 
     Args:
         keep: masks (R, 1, H, W), True where the image stayed visible.
         reconstructions: (R, C, H, W) in [-1, 1].
-        heat: (H, W), mean squared difference between the image and its reconstructions where they were redrawn.
+        median: (C, H, W), per pixel the median of the reconstructions that redrew it.
+        heat: (H, W), 0 to 4: how far the image is from the median beyond what the reconstructions differ themselves.
         redrawn_as: the label that the reconstructions were conditioned on; None for the unconditional map.
     """
 
     keep: Bool[Tensor, "r 1 h w"]
     reconstructions: Float[Tensor, "r c h w"]
+    median: Float[Tensor, "c h w"]
     heat: Float[Tensor, "h w"]
     redrawn_as: str | None
 
@@ -185,22 +135,27 @@ class Answerer:
 
     Args:
         release: what was loaded.
+        site: name of the site whose images are answered; what they are compared with is then what the release's
+            setting ``calibration.sites`` says. Without a name, or where the card has no calibration of that site, it
+            is the images of all sites alike.
 
     Raises:
-        ReleaseError: when the card does not describe the weights, or lacks what answering needs.
+        ReleaseError: when the card does not describe the weights, or lacks what answering needs, or the answers to the
+            card's self-test are not those that the release gave when it was made.
     """
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, site: str | None = None) -> None:
         try:
             self.settings = settings_module.from_mapping(release.card["settings"])
             calibration = release.card["calibration"]
             self.scale = {name: Moments(**of) for name, of in calibration["moments"].items()}
-            self.sketches = {
-                name: Sketch(of["count"], tuple(of["values"])) for name, of in calibration["sketches"].items()
-            }
+            self.sketches = references(calibration, site, self.settings)
+            self.classes = self.sketches.pop(CLASS)
             self.alpha = float(calibration["alpha"])
-            # What an answer will need is looked up now, so that a wrong card shows when it is loaded.
-            self.sketches[VERDICT].threshold(self.alpha)
+            # What an answer will need is looked up now, so that a wrong card shows when it is loaded. The self-test is
+            # decided on the images of all sites alike, as it was when the release was made.
+            everyones = calibration["sketches"][VERDICT]
+            self.limit = Sketch(everyones["count"], tuple(everyones["values"])).threshold(self.alpha)
             _ = [self.scale[name] for name in self.settings.detector.verdict]
         except KeyError as error:
             raise ReleaseError(f"the card of release {release.id} is incomplete: {error} is missing") from None
@@ -211,8 +166,31 @@ class Answerer:
         self.detectors = detectors(self.settings, self.networks)
         if unknown := sorted(self.sketches.keys() - self.detectors.keys() - {VERDICT}):
             raise ReleaseError(f"the card of release {release.id} is wrong: it calibrates an unknown {unknown[0]!r}")
-        # LMD is named once more, as the one detector that can show what it saw.
-        self.lmd: LMD = self.detectors["lmd"]  # type: ignore[assignment]
+        # LMD is there once more, as the one detector that can show what it saw, with settings made for that.
+        lmd: LMD = self.detectors["lmd"]  # type: ignore[assignment]
+        settings = explaining(lmd.config, lmd.schedule)
+        self.painter = LMD(lmd.denoiser, lmd.schedule, lmd.distance, settings, lmd.classify)
+        if "self_test" in release.card:
+            self.examine(release.card["self_test"])
+
+    def examine(self, told: Mapping[str, Any]) -> None:
+        """Answer the card's self-test.
+
+        Raises:
+            ReleaseError: when the answers are not those that it tells.
+        """
+        found = proof(examined(self.settings, self.networks, self.detectors), self.settings, self.scale)
+        if not all(np.isfinite(of).all() for of in found.values()):
+            raise ReleaseError(f"release {self.release.id} gives a score that is not finite; its weights are broken")
+        try:
+            reason = SelfTest(**told).failure(found, self.limit)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ReleaseError(f"the card of release {self.release.id} is wrong: {error}") from None
+        if reason is not None:
+            raise ReleaseError(
+                f"release {self.release.id} does not answer its self-test as it did when it was made ({reason}), "
+                "so it is not served; install the release that was made, or train or calibrate anew"
+            )
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -257,35 +235,60 @@ class Answerer:
         ]
 
     def one(
-        self, logits: Tensor, scores: dict[str, float], sketch: Sketch, threshold: float, alpha: float, detector: str
+        self, logits: Tensor, scores: dict[str, float], sketch: Reference, threshold: float, alpha: float, detector: str
     ) -> Answer:
         """Put one image's answer together."""
         probabilities = logits.softmax(0).tolist()
         score = scores[detector]
         if not math.isfinite(score):
             raise ReleaseError(f"release {self.release.id} gives a score that is not finite; its weights are broken")
+        p_value, uncertain = sketch.p_value(score), self.settings.calibration.alpha_uncertain
         return Answer(
             prediction=self.settings.labels[int(logits.argmax())],
             is_ood=score > threshold,
             probabilities=dict(zip(self.settings.labels, probabilities, strict=True)),
             score=score,
             threshold=threshold,
-            p_value=sketch.p_value(score),
+            p_value=p_value,
             alpha=alpha,
             detector=detector,
             scores=scores,
             release=self.release.id,
+            verdict=decide(p_value, alpha, uncertain, self.plausible(logits, alpha)),
         )
+
+    def plausible(self, logits: Float[Tensor, " k"], alpha: float) -> int:
+        """How many labels an image's label set holds; a share alpha of known images at most miss the true one in it."""
+        return int((self.classes.p_values(-logits.log_softmax(0).numpy()) > alpha).sum())
 
     @torch.inference_mode()
     def explain(self, image: Float[Tensor, "1 c h w"]) -> Explanation:
-        """Masks, reconstructions and the heat-map of one image."""
+        """Masks, reconstructions, their median and the heat-map of one image; see ``fedlmd.detection.heat``."""
         image = image.to(self.networks.device)
-        keep, redrawn = self.lmd.reconstruct(image)
-        # Every pixel counts only in the reconstructions that redrew it.
-        hidden = (~keep).float()
-        squared = ((redrawn - image[None]) ** 2).mean(2) * hidden
-        heat = squared.sum(0)[0] / hidden.sum(0)[0].clamp(min=1)
-        conditioned = self.lmd.config.condition == "predicted"
+        redrawn = self.painter.reconstruct(image)
+        conditioned = self.painter.config.condition == "predicted"
         label = self.settings.labels[int(self.networks.classifier(image).argmax())] if conditioned else None
-        return Explanation(keep.cpu(), redrawn[:, 0].cpu(), heat.cpu(), label)
+        return Explanation(
+            redrawn.keep.cpu(),
+            redrawn.images[:, 0].cpu(),
+            agreed(image, redrawn)[0].cpu(),
+            heat(image, redrawn)[0].cpu(),
+            label,
+        )
+
+
+def references(calibration: Mapping[str, Any], site: str | None, settings: Settings) -> dict[str, Reference]:
+    """What each score is compared with, by the score's name.
+
+    Args:
+        calibration: that section of a card. ``sites`` holds the sketches of each site by its name; where one site
+            trained alone, the pooled ``sketches`` are all that there is.
+        site: whose images are answered.
+        settings: of the release.
+    """
+    found = {}
+    for name, pooled in calibration["sketches"].items():
+        there = {who: of[name] for who, of in calibration.get("sites", {}).items() if name in of}
+        parts = {who: Sketch(of["count"], tuple(of["values"])) for who, of in (there or {"": pooled}).items()}
+        found[name] = reference(parts, site, settings.calibration.sites)
+    return found

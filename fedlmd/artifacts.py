@@ -36,7 +36,7 @@ __all__ = [
     "save",
 ]
 
-FORMAT = 2
+FORMAT = 3
 CARD, WEIGHTS, CURRENT = "card.json", "weights.safetensors", "current"
 
 Weights = dict[str, np.ndarray]
@@ -53,7 +53,8 @@ class Release:
     Args:
         id: 12 hexadecimal digits, the digest of card and weights.
         card: the JSON card.
-        weights: arrays by name, ``classifier.…`` and ``denoiser.…``; float16 or float32.
+        weights: arrays by name, ``classifier.…`` and ``denoiser.…``, float16 or float32; and ``gaussians.…`` of the
+            classifier's embeddings of known images.
     """
 
     id: str

@@ -45,6 +45,14 @@ class NodeClient:
         """Let the node answer one image, given as the bytes of a file."""
         return self.ask("POST", "/infer", files={"image": ("image.png", image)}, params=query)
 
+    def drift(self) -> dict[str, Any]:
+        """How the node's drift watch stands."""
+        return self.ask("GET", "/v1/drift")
+
+    def reset_drift(self) -> dict[str, Any]:
+        """Acknowledge the alarm of the node's drift watch; gives the watch that has begun anew."""
+        return self.ask("DELETE", "/v1/drift")
+
     def events(self, run: str) -> Iterator[dict[str, Any]]:
         """A run's events from the first to the last, as they come."""
         try:

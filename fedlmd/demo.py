@@ -18,8 +18,8 @@ from fedlmd import artifacts
 from fedlmd.answer import Answer, Answerer
 from fedlmd.client import NodeClient, NodeError
 from fedlmd.cluster import Cluster, NodePlace
-from fedlmd.data import LabelledImages, load
-from fedlmd.evaluation import Report, examine, some
+from fedlmd.data import LabelledImages, load, some
+from fedlmd.evaluation import Report, examine
 from fedlmd.pictures import Row, channels_last, gallery, png
 from fedlmd.progress import Progress
 from fedlmd.settings import DIGITS
@@ -259,7 +259,7 @@ def ask_around(nodes: list[NodePlace], known: LabelledImages, unknown: LabelledI
             one = some(images, 1, seed + offset)
             data = png(channels_last(one.pixels[0].numpy()))
             label = one.names[int(one.labels[0])]
-            yield Asked(node.name, label, is_known, NodeClient(node.url).infer(data))
+            yield Asked(node.name, label, is_known, NodeClient(node.url).infer(data, watch=False))
 
 
 def draw(answerer: Answerer, known: LabelledImages, unknown: LabelledImages, file: Path) -> Path:

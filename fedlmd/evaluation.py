@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd.answer import VERDICT, Answerer
-from fedlmd.data import LabelledImages
+from fedlmd.data import LabelledImages, some
 from fedlmd.detection import Separation, separation
 from fedlmd.progress import Progress
 from fedlmd.training import Evaluation, evaluate
 
-__all__ = ["Report", "examine", "some"]
+__all__ = ["Report", "examine"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ class Report:
     false_alarm_rate: float
     detection_rate: float
     separations: dict[str, Separation]
-
-
-def some(dataset: LabelledImages, most: int, seed: int = 0) -> LabelledImages:
-    """At most so many images, drawn at random."""
-    return dataset.take(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:most])
 
 
 def examine(

@@ -14,14 +14,17 @@ import torch
 from torch import nn
 
 from fedlmd import artifacts
-from fedlmd.answer import VERDICT, Networks, build, detectors
+from fedlmd.answer import CLASS, VERDICT, examined, proof
 from fedlmd.artifacts import Weights, half
-from fedlmd.data import LabelledImages
-from fedlmd.detection import Moments, Sketch, fuse, moments, scored
+from fedlmd.data import LabelledImages, some
+from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
 from fedlmd.diffusion import Schedule
+from fedlmd.networks import Networks, build, detectors
 from fedlmd.progress import Progress, Result
+from fedlmd.self_test import SelfTest
 from fedlmd.settings import Settings, SettingsError, from_mapping, to_mapping
 from fedlmd.site import Site, SiteImages
+from fedlmd.statistics import gaussians, sums_by_class
 from fedlmd.training import (
     Objective,
     TrainingConfig,
@@ -55,12 +58,15 @@ class Learner:
         self.site = site
         self.loaded: tuple[Settings, SiteImages] | None = None
         self.scores: dict[str, torch.Tensor] = {}
+        self.examined: dict[str, torch.Tensor] = {}
+        self.losses = torch.empty(0)
 
     def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """Do what a message asks for.
 
         Args:
-            action: "train", "moments", "thresholds" or "install", as a federation asks; "alone" for ``learn_alone``.
+            action: "train", "sums", "moments", "thresholds" or "install", as a federation asks; "alone" for
+                ``learn_alone``.
             config: ``settings`` of the run, and what the action needs beside them.
             weights: the global weights.
 
@@ -74,10 +80,12 @@ class Learner:
         settings = from_mapping(config["settings"])
         if action == "train":
             yield from self.train(settings, weights, int(config["round"]))
+        elif action == "sums":
+            yield Result(weights=self.sums(settings, weights))
         elif action == "moments":
             yield from self.moments(settings, weights)
         elif action == "thresholds":
-            yield Result(self.thresholds(settings, config["moments"]))
+            yield Result(self.thresholds(settings, config["moments"]), self.proof(settings, config["moments"]))
         elif action == "alone":
             sources = {key: config.get(key) for key in ("training", "evaluation")}
             # A learner of its own: images of other sources must not stay behind for a federation's messages.
@@ -127,6 +135,16 @@ class Learner:
         }
         yield Result(figures, networks.weights())
 
+    @torch.inference_mode()
+    def sums(self, settings: Settings, weights: Weights) -> Weights:
+        """Sums over the final classifier's embeddings of training images, which those of other sites are added to."""
+        networks = build(settings, weights).for_answers()
+        described = some(self.images(settings).training, settings.calibration.described, settings.seed)
+        embed = directions(networks.classifier.embedding)
+        batches = torch.split(described.images(), 500)
+        vectors = torch.cat([embed(batch.to(networks.device)).cpu() for batch in batches])
+        return sums_by_class(vectors.numpy(), described.labels.numpy(), len(settings.labels))
+
     def moments(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
         """Judge the final weights: count, mean and deviation of every score on held-back images.
 
@@ -143,18 +161,24 @@ class Learner:
             found.append(scored(by_name, batch.to(networks.device)))
             yield Progress("calibration", len(found), len(batches))
         self.scores = {name: torch.cat([part[name] for part in found]) for name in by_name}
+        self.examined = examined(settings, networks, by_name)
+        self.losses = judge(networks.classifier, images.held_back.take(order[: settings.calibration.images])).loss
         judged = judge(networks.classifier, images.evaluation)
         of = {name: moments(scores) for name, scores in {**self.scores, **judged._asdict()}.items()}
         yield Result({name: asdict(m) for name, m in of.items()})
 
     def thresholds(self, settings: Settings, scale: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The sketch of each score, and of the fused one on the scale that all sites share."""
+        """The sketch of each score, of the fused one on the scale that all sites share, and of the label's loss."""
         if not self.scores:
             raise ValueError("this site has no scores to give thresholds of; ask for its moments first")
         common = {name: Moments(**scale[name]) for name in settings.detector.verdict}
         fused = fuse(self.scores, common)
-        sketches = {name: Sketch.of(scores) for name, scores in {**self.scores, VERDICT: fused}.items()}
-        return {name: asdict(sketch) for name, sketch in sketches.items()}
+        every = {**self.scores, VERDICT: fused, CLASS: self.losses}
+        return {name: asdict(Sketch.of(scores)) for name, scores in every.items()}
+
+    def proof(self, settings: Settings, scale: Mapping[str, Mapping[str, Any]]) -> Weights:
+        """What the weights of ``moments`` say of the self-test's images, on the scale that all sites share."""
+        return proof(self.examined, settings, {name: Moments(**scale[name]) for name in settings.detector.verdict})
 
     def install(self, card: Mapping[str, Any], weights: Weights) -> str:
         """Keep a release at this site and make it the current one; gives its id."""
@@ -181,6 +205,7 @@ class Learner:
             span = range(getattr(settings, part).steps)
             yield from fit(part, networks, images.training, settings, span, seed=settings.seed)
         weights = half(networks.weights())
+        weights |= gaussians(self.sums(settings, weights))
         for step in self.certify(settings, weights):
             if not isinstance(step, Result):
                 yield step
@@ -193,8 +218,8 @@ class Learner:
     def certify(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
         """Calibrate and measure weights on this site's images alone.
 
-        The result's metrics are two sections of a card: ``calibration`` and ``metrics`` (accuracy in [0, 1], loss in
-        nats, and on how many images).
+        The result's metrics are three sections of a card: ``calibration``, ``metrics`` (accuracy in [0, 1], loss in
+        nats, and on how many images) and ``self_test``.
         """
         scale: dict[str, Any] = {}
         for step in self.moments(settings, weights):
@@ -203,14 +228,16 @@ class Learner:
             else:
                 yield step
         accuracy, loss = scale.pop("accuracy"), scale.pop("loss")
+        alpha, sketches = settings.calibration.alpha, self.thresholds(settings, scale)
         calibration = {
-            "alpha": settings.calibration.alpha,
+            "alpha": alpha,
             "moments": scale,
-            "sketches": self.thresholds(settings, scale),
+            "sketches": sketches,
             "workers": [self.site.name],
         }
         metrics = {"accuracy": accuracy["mean"], "loss": loss["mean"], "images": accuracy["count"]}
-        yield Result({"calibration": calibration, "metrics": metrics})
+        test = SelfTest.of(self.proof(settings, scale), Sketch(**sketches[VERDICT]).threshold(alpha))
+        yield Result({"calibration": calibration, "metrics": metrics, "self_test": test.to_json()})
 
 
 def fit(

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedlmd.answer import Answer, Explanation
 from fedlmd.data import to_pixels
 
-__all__ = ["Pixels", "Row", "channels_last", "gallery", "heat_map", "overview", "png"]
+__all__ = ["BADGES", "Pixels", "Row", "channels_last", "gallery", "heat_map", "overview", "png"]
 
 Pixels = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]
 
@@ -28,16 +28,17 @@ INFERNO = np.array(
     dtype=np.float64,
 )  # fmt: skip
 
-# Mean squared difference that is drawn brightest; black against white is 4, one stroke too many about 2.
-BRIGHTEST = 2.0
+# Heat that is drawn brightest: a stroke too many has 1 to 2, the worst pixel of most known images less than 0.7.
+BRIGHTEST = 1.0
 
 WHITE, INK, FAINT = (255, 255, 255), (24, 28, 38), (104, 112, 128)
-KNOWN, UNKNOWN, HIDDEN = (22, 128, 78), (196, 62, 24), (52, 74, 128)
+BADGES = {"known": (22, 128, 78), "uncertain": (156, 112, 0), "unknown": (196, 62, 24)}
+HIDDEN = (52, 74, 128)
 
 # In pixels.
 MARGIN, GAP, LARGE, SMALL = 28, 6, 252, 112
 # At most so many of an image's reconstructions are drawn.
-SHOWN = 6
+SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Row:
 
     Args:
         image: (C, H, W) in [-1, 1].
-        explanation: what LMD saw of it.
+        explanation: what the diffusion model makes of it.
         answer: what the program said of it.
         title: a heading; empty for none.
     """
@@ -71,13 +72,13 @@ def channels_last(image: UInt8[np.ndarray, "c h w"]) -> Pixels:
 
 
 def heat_map(heat: Float[np.ndarray, "h w"], brightest: float = BRIGHTEST) -> UInt8[np.ndarray, "h w 3"]:
-    """Colours for squared differences, dark to bright.
+    """Colours for heat, dark to bright.
 
     The scale is the same for all images, so that two heat-maps can be compared.
 
     Args:
-        heat: 0 or more.
-        brightest: the difference that is drawn brightest; larger ones look the same.
+        heat: squared differences, 0 or more.
+        brightest: the heat that is drawn brightest; larger ones look the same.
     """
     # The root brings out faint differences: it is linear in grey levels rather than in their squares.
     level = np.sqrt(np.clip(heat / brightest, 0, 1))
@@ -115,10 +116,12 @@ def gallery(rows: Sequence[Row]) -> Image.Image:
 def strip(row: Row) -> Image.Image:
     """One image's part of a gallery, without margins."""
     image = rgb(row.image)
-    attempts, heat = tiles(row, image), overlay(image, heat_map(row.explanation.heat.numpy()))
-    columns = [enlarged(image, LARGE), attempts, enlarged(heat, LARGE)]
-    headings = ["the image", "parts are hidden (blue) …", "where they differ"]
-    width = sum(column.width for column in columns) + 2 * MARGIN
+    seen = row.explanation
+    heat = overlay(image, heat_map(seen.heat.numpy()))
+    columns = [enlarged(image, LARGE), tiles(row, image), enlarged(rgb(seen.median), LARGE), enlarged(heat, LARGE)]
+    named = "for a known one" if seen.redrawn_as is None else f"as {quoted(seen.redrawn_as, 12)}"
+    headings = ["the image", "parts are hidden (blue) …", f"all in all, redrawn {named}", "where the two differ"]
+    width = sum(column.width for column in columns) + (len(columns) - 1) * MARGIN
     above, below = 26 + (36 if row.title else 0), 52
     height = max(column.height for column in columns)
     picture = Image.new("RGB", (width, above + height + below), WHITE)
@@ -147,14 +150,14 @@ def tiles(row: Row, image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
     for i in range(number):
         picture.paste(masked[i], (i * (side + GAP), 0))
         picture.paste(redrawn[i], (i * (side + GAP), lower))
-    named = "" if seen.redrawn_as is None else f" as {quoted(seen.redrawn_as)}"
-    draw.text((0, lower - 9), f"… and redrawn{named}", FAINT, font(16), anchor="ls")
+    draw.text((0, lower - 9), "… and redrawn", FAINT, font(16), anchor="ls")
     return picture
 
 
 def caption(picture: Image.Image, row: Row, middle: int) -> None:
     """The verdict and the figures behind it, on one line."""
-    badge, draw = pill(*(("UNKNOWN", UNKNOWN) if row.answer.is_ood else ("KNOWN", KNOWN))), ImageDraw.Draw(picture)
+    verdict = row.answer.verdict
+    badge, draw = pill(verdict.upper(), BADGES[verdict]), ImageDraw.Draw(picture)
     picture.paste(badge, (0, middle - badge.height // 2))
     left = float(badge.width + 16)
     for number, fact in enumerate(facts(row)):
@@ -189,9 +192,9 @@ def pill(text: str, colour: tuple[int, int, int]) -> Image.Image:
     return large.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def quoted(label: str) -> str:
-    """A label in a sentence; long ones are cut."""
-    return f"“{label if len(label) <= 24 else label[:23] + '…'}”"
+def quoted(label: str, most: int = 24) -> str:
+    """A label in a sentence, cut where it has more than so many letters."""
+    return f"“{label if len(label) <= most else label[: most - 1] + '…'}”"
 
 
 def rgb(image: Float[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:

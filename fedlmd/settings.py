@@ -16,7 +16,7 @@ from typing import Any, Literal, get_origin
 import dacite
 
 from fedlmd.data import PartitionConfig
-from fedlmd.detection import FAST, PRESETS, LMDConfig, OneStepConfig
+from fedlmd.detection import FAST, PRESETS, LMDConfig, OneStepConfig, SiteCalibration
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.models import ClassifierConfig, DenoiserConfig
 from fedlmd.training import AugmentationConfig, TrainingConfig
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 DIGITS = tuple("0123456789")
-SCORES = ("max-logit", "one-step", "lmd")
+SCORES = ("max-logit", "mahalanobis", "one-step", "lmd")
 
 
 class SettingsError(ValueError):
@@ -85,23 +85,27 @@ class DetectorConfig:
     """Which scores make the verdict, and how each is made.
 
     Args:
-        verdict: scores whose standardised sum decides: any of "max-logit", "one-step", "lmd". The others are
-            computed only when they are asked for.
+        verdict: scores whose standardised sum decides: any of "max-logit", "mahalanobis", "one-step", "lmd". The
+            others are computed only when they are asked for.
         feature_stages: stages of the classifier whose maps the distance "features" compares, 0 being the finest and
             -1 the last.
         lmd: settings of LMD; in TOML, ``preset = "paper"`` or ``"fast"`` under the table's own keys.
         one_step: settings of one-step denoising.
+        shrinkage: of the covariances behind Mahalanobis distances, in (0, 1].
     """
 
-    verdict: tuple[str, ...] = ("max-logit", "one-step")
+    verdict: tuple[str, ...] = ("mahalanobis", "one-step")
     feature_stages: tuple[int, ...] = (-1,)
     lmd: LMDConfig = FAST
     one_step: OneStepConfig = field(default_factory=OneStepConfig)
+    shrinkage: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse unknown scores."""
         if not self.verdict or not set(self.verdict) <= set(SCORES):
             raise ValueError(f"verdict is {list(self.verdict)}; name one or more of {', '.join(SCORES)}")
+        if not 0 < self.shrinkage <= 1:
+            raise ValueError(f"shrinkage is {self.shrinkage}; it lies in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -111,17 +115,27 @@ class CalibrationConfig:
     Args:
         alpha: share of known images that may be called unknown, in (0, 1).
         images: at most so many held-back images are scored at each site.
+        described: at most so many training images of each site are summed up in the Gaussians of the embeddings.
+        sites: whose images a site compares its own with: "pooled" (those of all sites alike), "own", or "shrunk" (its
+            own, and those of all others together as ten more); see ``fedlmd.detection.reference``.
+        alpha_uncertain: an image that is not unknown is called known only when its p-value exceeds this, in (0, 1).
     """
 
     alpha: float = 0.05
     images: int = 500
+    described: int = 8000
+    sites: SiteCalibration = "shrunk"
+    alpha_uncertain: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse values out of range, with the range."""
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha is {self.alpha}; it lies strictly between 0 and 1")
+        for name in ("alpha", "alpha_uncertain"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it lies strictly between 0 and 1")
         if self.images < 2:
             raise ValueError(f"images is {self.images}; at least 2 are needed")
+        if self.described < 1:
+            raise ValueError(f"described is {self.described}; at least 1 is needed")
 
 
 @dataclass(frozen=True)

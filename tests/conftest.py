@@ -14,6 +14,7 @@ TENSORS = (
     "evaluation",
     "learner",
     "models",
+    "networks",
     "pictures",
     "site",
     "training",
@@ -57,7 +58,7 @@ def tiny_settings():
             },
             "denoiser": {"steps": 20, "warmup": 3, **plain},
             "detector": {"lmd": {"reconstructions": 2, "inpainting": {"steps": 3}}},
-            "calibration": {"images": 60},
+            "calibration": {"images": 60, "described": 300},
             "federation": {"rounds": 2},
         }
     )

@@ -123,7 +123,7 @@ def test_installing_a_damaged_release_again_mends_it(tmp_path):
 def test_another_format_is_refused(tmp_path, content):
     path = save(tmp_path, CARD, WEIGHTS)
     (path / "card.json").write_text(content)
-    with pytest.raises(ReleaseError, match="has not the release format 2"):
+    with pytest.raises(ReleaseError, match="has not the release format 3"):
         load(path)
 
 

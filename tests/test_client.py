@@ -11,6 +11,7 @@ class Replies(http.server.BaseHTTPRequestHandler):
 
     bodies = {  # noqa: RUF012
         "/health": (200, b'{"status": "ok"}'),
+        "/v1/drift": (200, b'{"state": "steady"}'),
         "/v1/runs/a/events": (
             200,
             b'id: 1\ndata: {"event": "started"}\n\n: still here\n\ndata: {"event": "finished"}\n\n',
@@ -42,6 +43,10 @@ def node():
 
 def test_an_answer_is_the_json_that_the_node_sent(node):
     assert node.health() == {"status": "ok"}
+
+
+def test_the_drift_watch_is_read_and_reset(node):
+    assert node.drift() == node.reset_drift() == {"state": "steady"}
 
 
 def test_events_are_the_data_lines_of_the_stream(node):

@@ -3,9 +3,9 @@ import torch
 
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer
-from fedlmd.data import load
+from fedlmd.data import load, some
 from fedlmd.detection import separation
-from fedlmd.evaluation import Report, examine, some
+from fedlmd.evaluation import Report, examine
 from fedlmd.node import PRETRAINED_FOLDER
 
 

@@ -10,14 +10,20 @@ import torch
 from PIL import Image
 
 from fedlmd import artifacts
-from fedlmd.answer import VERDICT, Answerer, build, detectors
+from fedlmd.answer import CLASS, VERDICT, Answerer
 from fedlmd.artifacts import half
-from fedlmd.data import PartitionConfig
-from fedlmd.detection import Moments, Sketch, fuse, pooled
+from fedlmd.data import PartitionConfig, some, to_unit_range
+from fedlmd.detection import LEVELS, Moments, Sketch, directions, fuse, pooled
+from fedlmd.federation.messages import Reply
+from fedlmd.federation.plan import Plan
+from fedlmd.federation.release import finish_release
 from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit
+from fedlmd.networks import build, detectors, gaussians_of
 from fedlmd.progress import Progress, Result
+from fedlmd.self_test import LOGITS, deviation, dissenting, patterns
 from fedlmd.settings import DataConfig, FederationConfig, Settings, SettingsError, to_mapping
 from fedlmd.site import Site
+from fedlmd.statistics import added, gaussians
 from fedlmd.training import evaluate
 
 LISTS = (("0", "1"), ("1", "2"))
@@ -53,6 +59,7 @@ def federation(tiny_settings, tmp_path_factory):
         rounds.append((weights, replies))
         weights = average([result for _, result in replies])
     final = half(weights)
+    final |= gaussians(added([ask(learner, "sums", tiny_settings, final)[1].weights for learner in learners]))
     moments = [ask(learner, "moments", tiny_settings, final)[1].metrics for learner in learners]
     scale = {name: vars(pooled([Moments(**of[name]) for of in moments])) for name in moments[0]}
     sketches = [ask(learner, "thresholds", tiny_settings, moments=scale)[1].metrics for learner in learners]
@@ -98,6 +105,20 @@ def test_federated_averaging_learns_labels_that_no_site_has_together(federation,
     assert averaged.accuracy > 1.5 * untrained.accuracy
 
 
+def test_the_gaussians_are_those_of_the_embeddings_of_all_sites_training_images(federation, tiny_settings):
+    learners, _, final, *_ = federation
+    classifier, found = build(tiny_settings, final).classifier, gaussians_of(final)
+    described = [some(learner.images(tiny_settings).training, 300) for learner in learners]
+    images, labels = torch.cat([of.images() for of in described]), torch.cat([of.labels for of in described])
+    vectors = directions(classifier.embedding)(images)
+    assert found.counts.tolist() == [int((labels == label).sum()) for label in range(3)]
+    for label in range(3):
+        members = vectors[labels == label]
+        torch.testing.assert_close(found.means[label], members.mean(0), rtol=1e-4, atol=1e-4)
+        by_hand = torch.cov(members.T, correction=0)
+        torch.testing.assert_close(found.covariances[label], by_hand, rtol=2e-3, atol=1e-3)
+
+
 def test_the_moments_of_accuracy_and_loss_are_the_evaluation(federation, tiny_settings):
     learners, _, final, moments, scale, _ = federation
     classifier = build(tiny_settings, final).classifier
@@ -116,7 +137,7 @@ def test_scores_are_of_so_many_held_back_images_and_of_no_others(federation, tin
     detector = detectors(tiny_settings, build(tiny_settings, final))["max-logit"]
     for learner, of in zip(learners, moments, strict=True):
         assert {name: part["count"] for name, part in of.items() if name not in ("accuracy", "loss")} == dict.fromkeys(
-            ("max-logit", "one-step", "lmd"), 60
+            ("max-logit", "mahalanobis", "one-step", "lmd"), 60
         )
         possible = detector.score(learner.images(tiny_settings).held_back.images())
         nearest = (learner.scores["max-logit"][:, None] - possible).abs().amin(1)
@@ -127,9 +148,55 @@ def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_sc
     learners, _, _, _, scale, sketches = federation
     common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
     for learner, of in zip(learners, sketches, strict=True):
-        assert set(of) == {"max-logit", "one-step", "lmd", VERDICT}
+        assert set(of) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT, CLASS}
+        assert of[CLASS] == vars(Sketch.of(learner.losses))
         assert of["lmd"] == vars(Sketch.of(learner.scores["lmd"]))
         assert of[VERDICT] == vars(Sketch.of(fuse(learner.scores, common)))
+
+
+def test_the_findings_of_the_self_test_come_with_the_thresholds_and_all_sites_find_the_same(federation, tiny_settings):
+    learners, _, final, _, scale, _ = federation
+    replies = [ask(learner, "thresholds", tiny_settings, moments=scale)[1] for learner in learners]
+    assert dissenting([reply.weights for reply in replies]) == []
+    networks = build(tiny_settings, final).for_answers()
+    by_name = detectors(tiny_settings, networks)
+    images = to_unit_range(torch.from_numpy(patterns(1, 28)))
+    expected = {name: by_name[name].score(images) for name in tiny_settings.detector.verdict}
+    fused = fuse(expected, {name: Moments(**scale[name]) for name in expected})
+    with torch.inference_mode():
+        found = {LOGITS: networks.classifier(images), **expected, VERDICT: fused}
+    for reply in replies:
+        assert reply.weights.keys() == found.keys()
+        assert all(deviation(reply.weights[name], found[name].numpy()) < 1e-5 for name in found)
+
+
+def test_a_site_with_twenty_images_and_none_of_a_class_calibrates_and_answers_for_itself(tiny_settings, tiny_result):
+    """Sites of 20 and 60 images, of which each lacks a label."""
+    learners, moments = sites(), []
+    for learner, images in zip(learners, (20, 60), strict=True):
+        few = replace(tiny_settings, calibration=replace(tiny_settings.calibration, images=images))
+        moments.append(ask(learner, "moments", few, tiny_result.weights)[1].metrics)
+    scale = {name: vars(pooled([Moments(**of[name]) for of in moments])) for name in moments[0]}
+    replies = [
+        Reply(learner.site.name, ask(learner, "thresholds", tiny_settings, moments=scale)[1].metrics)
+        for learner in learners
+    ]
+    assert {of["count"] for of in replies[0].metrics.values()} == {20}
+    plan = Plan("r", 1, "x", levels=LEVELS, card={"settings": to_mapping(tiny_settings), "calibration": {"alpha": 0.1}})
+    gathered = {"moments": [Reply("s", of) for of in moments], "thresholds": replies}
+    card = finish_release(plan, tiny_result.weights, {}, gathered)
+    release = artifacts.Release("abc", json.loads(json.dumps(card)), tiny_result.weights)
+    for learner, reply in zip(learners, replies, strict=True):
+        answerer = Answerer(release, learner.site.name)
+        images = learner.images(tiny_settings).held_back.images(range(60))
+        answers = answerer.answer(images)
+        assert math.isfinite(answers[0].threshold)
+        assert (
+            sum(answer.is_ood for answer in answers) <= 18
+        )  # a tenth of 60, give or take four deviations of 20 images
+        own = Sketch(reply.metrics[VERDICT]["count"], tuple(reply.metrics[VERDICT]["values"]))
+        factor = 1 + 10 / (own.count + 1)
+        assert all(own.p_value(answer.score) <= answer.p_value * factor + 1e-9 for answer in answers)
 
 
 def test_what_the_sites_give_makes_a_release_that_every_site_installs(federation, tiny_settings):
@@ -138,7 +205,11 @@ def test_what_the_sites_give_makes_a_release_that_every_site_installs(federation
     fused = torch.cat([fuse(learner.scores, common) for learner in learners])
     card = {
         "settings": to_mapping(tiny_settings),
-        "calibration": {"alpha": 0.1, "moments": scale, "sketches": {VERDICT: vars(Sketch.of(fused))}},
+        "calibration": {
+            "alpha": 0.1,
+            "moments": scale,
+            "sketches": {VERDICT: vars(Sketch.of(fused)), CLASS: vars(Sketch.of(learners[0].losses))},
+        },
     }
     ask(learners[0], "install", tiny_settings, final, card=card)
     folder = learners[0].site.releases
@@ -153,11 +224,13 @@ def test_training_alone_gives_a_release_with_everything_in_its_card(tiny_result,
     card = tiny_result.metrics["card"]
     assert card["settings"] == to_mapping(tiny_settings)
     assert set(card["calibration"]) == {"alpha", "moments", "sketches", "workers"}
-    assert set(card["calibration"]["moments"]) == {"max-logit", "one-step", "lmd"}
+    assert set(card["calibration"]["moments"]) == {"max-logit", "mahalanobis", "one-step", "lmd"}
     assert card["metrics"]["images"] == 980 + 1135 + 1032
     assert card["metrics"]["accuracy"] == tiny_result.metrics["accuracy"] > 0.6
     assert card["training"]["workers"] == ["alone"]
-    assert {str(array.dtype) for array in tiny_result.weights.values()} == {"float16"}
+    single = {name for name, array in tiny_result.weights.items() if array.dtype == np.float32}
+    assert single == {"gaussians.counts", "gaussians.means"}
+    assert {str(array.dtype) for name, array in tiny_result.weights.items() if name not in single} == {"float16"}
     judged = evaluate(
         build(tiny_settings, tiny_result.weights).classifier, Learner(Site("judge")).images(tiny_settings).evaluation
     )
@@ -263,7 +336,7 @@ def test_weights_of_other_networks_are_refused_before_anything_is_trained(quick)
 def test_weights_are_certified_as_training_alone_would(tiny_result, tiny_settings):
     *_, result = Learner(Site("alone")).certify(tiny_settings, tiny_result.weights)
     card = tiny_result.metrics["card"]
-    assert result.metrics == {"calibration": card["calibration"], "metrics": card["metrics"]}
+    assert result.metrics == {key: card[key] for key in ("calibration", "metrics", "self_test")}
 
 
 def test_a_process_learns_from_its_environment_which_site_it_works_for(monkeypatch, tmp_path, quick):

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 from fedlmd.answer import Answer, Explanation
-from fedlmd.pictures import Row, channels_last, gallery, heat_map, overview, png
+from fedlmd.pictures import BADGES, Row, channels_last, gallery, heat_map, overview, png
 
 
 def row(size=28, channels=1, attempts=6, title="", **answer):
     image = torch.rand(channels, size, size) * 2 - 1
     keep = torch.rand(attempts, 1, size, size) > 0.5
     redrawn = image.repeat(attempts, 1, 1, 1)
-    said = Answer("4", True, {"4": 0.9, "9": 0.1}, 5.0, 3.0, 0.01, 0.05, "verdict", {"verdict": 5.0}, "abc")
-    return Row(image, Explanation(keep, redrawn, torch.rand(size, size), "4"), replace(said, **answer), title)
+    said = Answer("4", True, {"4": 0.9, "9": 0.1}, 5.0, 3.0, 0.01, 0.05, "verdict", {"verdict": 5.0}, "abc", "unknown")
+    return Row(image, Explanation(keep, redrawn, image, torch.rand(size, size), "4"), replace(said, **answer), title)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (5, 9, 3)])
@@ -49,6 +49,23 @@ def test_the_overview_shows_the_image_pixel_for_pixel():
     assert any(np.array_equal(picture[top : top + 252, 28 : 28 + 252, 0], large) for top in range(28, 90))
 
 
+def test_the_overview_shows_the_median_and_the_heat_over_the_image_whole():
+    shown = row()
+    shown = replace(shown, explanation=replace(shown.explanation, median=-shown.image))
+    picture = np.asarray(overview(shown))
+    bytes_of = [
+        ((of[0].numpy() + 1) * 127.5).round().astype(np.uint8) for of in (shown.explanation.median, shown.image)
+    ]
+    median = np.repeat(bytes_of[0][:, :, None], 3, 2)
+    dimmed = (np.repeat(bytes_of[1][:, :, None], 3, 2) * 0.4).astype(np.uint8)
+    heated = np.maximum(heat_map(shown.explanation.heat.numpy()), dimmed)
+    # From the right: a margin, the heat, a margin, the median.
+    for pixels, right in ((heated, 28), (median, 28 + 252 + 28)):
+        left = picture.shape[1] - right - 252
+        large = np.repeat(np.repeat(pixels, 9, 0), 9, 1)
+        assert any(np.array_equal(picture[top : top + 252, left : left + 252], large) for top in range(28, 90))
+
+
 def test_the_picture_has_a_white_margin():
     picture = np.asarray(gallery([row(title="one"), row(title="two")]))
     for edge in (picture[:20], picture[-20:], picture[:, :20], picture[:, -20:]):
@@ -62,7 +79,7 @@ def test_the_picture_has_a_white_margin():
         row(size=8),
         row(size=300, attempts=1),
         row(attempts=10),
-        row(is_ood=False, threshold=math.inf),
+        row(is_ood=False, threshold=math.inf, verdict="uncertain"),
         row(
             prediction="a label that is far too long for one line",
             probabilities={"a label that is far too long for one line": 1.0},
@@ -74,6 +91,13 @@ def test_any_answer_can_be_drawn(shown):
     picture = np.asarray(overview(shown))
     assert picture.ndim == 3
     assert (picture[:, -20:] == 255).all()
+
+
+def test_each_verdict_has_its_own_badge():
+    drawn = {verdict: np.asarray(overview(row(verdict=verdict))) for verdict in BADGES}
+    for verdict, picture in drawn.items():
+        shown = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
+        assert {other for other, colour in BADGES.items() if colour in shown} == {verdict}
 
 
 def test_a_gallery_needs_a_row():

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fedlmd.answer import VERDICT, Answerer
 from fedlmd.data import LabelledImages
-from fedlmd.detection import LMD, PAPER, Detector, OneStep, deep_feature, mse
+from fedlmd.detection import LMD, PAPER, Detector, OneStep, embedding_distance, mse
 from fedlmd.detection.ddpm_ood import DDPMOOD, DDPMOODConfig
-from fedlmd.detection.feature_space import KNN, Energy, Mahalanobis, ViM, penultimate
+from fedlmd.detection.feature_space import KNN, Energy, ViM
 from fedlmd.detection.msma import MSMA, MSMAConfig
 from fedlmd.detection.path import PathConfig, PathStatistic
 from fedlmd.diffusion import Schedule
@@ -120,9 +120,8 @@ def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Conte
 
 
 def feature_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:
-    """Detectors on the features behind the classifier's head, fitted when they are first asked."""
+    """Detectors on the features before the classifier's head, fitted when they are first asked."""
     classifier, told = answerer.networks.classifier, len(in_domain)
-    features = penultimate(classifier.maps)
     # Of a head over labels and views, the part that judges upright images.
     shape = (classifier.config.classes, classifier.config.views, -1)
     weight, bias = (part.detach().reshape(shape)[:, 0] for part in (classifier.head.weight, classifier.head.bias))
@@ -131,11 +130,8 @@ def feature_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, C
         return in_domain.images().to(answerer.networks.device)
 
     return {
-        "knn": Contender(Late(lambda: KNN(features, images()), ("knn", told)), 0),
-        "mahalanobis": Contender(
-            Late(lambda: Mahalanobis(features, images(), in_domain.labels), ("mahalanobis", told)), 0
-        ),
-        "vim": Contender(Late(lambda: ViM(features, images(), weight, bias.flatten()), ("vim", told)), 0),
+        "knn": Contender(Late(lambda: KNN(classifier.embedding, images()), ("knn", told)), 0),
+        "vim": Contender(Late(lambda: ViM(classifier.pooled, images(), weight, bias.flatten()), ("vim", told)), 0),
     }
 
 
@@ -143,7 +139,7 @@ def denoiser_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, 
     """Published detectors on the release's own denoiser, fitted when they are first asked."""
     networks, schedule, told = answerer.networks, Schedule(answerer.settings.schedule), len(in_domain)
     msma, path, ddpm = MSMAConfig(), PathConfig(), DDPMOODConfig()
-    distances = (mse, deep_feature(networks.classifier.maps, answerer.settings.detector.feature_stages))
+    distances = (mse, embedding_distance(networks.classifier.embedding))
 
     def images() -> Tensor:
         return in_domain.images().to(networks.device)

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedlmd.answer import Answerer, Networks
+from fedlmd.answer import Answerer
 from fedlmd.detection import PAPER
 from fedlmd.models import DenoiserConfig, UNet
+from fedlmd.networks import Networks
 
 __all__ = [
     "REFERENCE",

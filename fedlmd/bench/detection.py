@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd import artifacts, settings
-from fedlmd.answer import VERDICT, Answerer, Networks
+from fedlmd.answer import VERDICT, Answerer
 from fedlmd.artifacts import Release, ReleaseError
 from fedlmd.bench.contenders import Contender, contenders
 from fedlmd.bench.cost import CostConfig, verdict_cost
@@ -21,10 +21,10 @@ from fedlmd.bench.record import record
 from fedlmd.bench.results import PREDICTION, described, figures_of
 from fedlmd.bench.scores import Scores, batches_of, keep, kept, key_of, score
 from fedlmd.bench.tasks import TASKS, Task, available, images_of
-from fedlmd.data import LabelledImages
-from fedlmd.evaluation import some
+from fedlmd.data import LabelledImages, some
 from fedlmd.learner import Learner
-from fedlmd.node import PRETRAINED_FOLDER
+from fedlmd.networks import Networks
+from fedlmd.node import SHIPPED
 from fedlmd.progress import Progress, Result
 from fedlmd.settings import Settings, SettingsError
 from fedlmd.site import Site
@@ -80,7 +80,7 @@ class DetectionBench:
         if not self.quick:
             return self
         sample = min(self.sample or QUICK_IMAGES, QUICK_IMAGES)
-        shipped = {"digits-0-4": PRETRAINED_FOLDER, **self.releases}
+        shipped = {"digits-0-4": SHIPPED["digits-0-4"], **self.releases}
         return replace(self, sample=sample, in_domain=QUICK_IMAGES, tasks=(QUICK,), releases=shipped)
 
 
@@ -133,7 +133,7 @@ def command_of(config: DetectionBench) -> str:
     """The command that measures this, but for where files lie."""
     told = [f"--task {name}" for name in config.tasks]
     for name, folder in config.releases.items():
-        told.append(f"--release {name}={'pretrained' if folder == PRETRAINED_FOLDER else 'FOLDER'}")
+        told.append(f"--release {name}={'pretrained' if folder == SHIPPED.get(name) else 'FOLDER'}")
     told += [f"--data {name}=FILE" for name in config.data]
     sample = [] if config.sample is None else [f"--images {config.sample}"]
     return " ".join(["fedlmd bench detection", *["--quick"] * config.quick, *told, *sample])

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fedlmd.answer import VERDICT
 from fedlmd.bench.results import COLUMNS, Line, lines, tasks_of
 
-__all__ = ["TABLES", "MarkdownError", "cost_table", "detection_table", "number", "rewritten", "verdict_table"]
+__all__ = [
+    "TABLES",
+    "MarkdownError",
+    "cost_table",
+    "detection_table",
+    "federations_table",
+    "number",
+    "results_at",
+    "rewritten",
+    "verdict_table",
+    "words_table",
+]
 
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(^<!-- /table -->)", re.DOTALL | re.MULTILINE)
 OPENED = re.compile(r"<!-- table: ", re.MULTILINE)
@@ -20,6 +33,13 @@ class MarkdownError(ValueError):
     """Markers that do not say which table belongs between them, or where it ends."""
 
 
+def results_at(file: Path) -> dict[str, Any]:
+    """What ``fedlmd bench detection`` wrote, and under "trust" what ``fedlmd bench verdict`` wrote beside it, if so."""
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    trust = file.parent / "verdict.json"
+    return {**result, "trust": json.loads(trust.read_text(encoding="utf-8"))} if trust.exists() else result
+
+
 def rewritten(text: str, result: Mapping[str, Any]) -> str:
     """A page with every marked table made anew; what lies outside the markers stays.
 
@@ -27,10 +47,10 @@ def rewritten(text: str, result: Mapping[str, Any]) -> str:
 
     Args:
         text: the page.
-        result: what ``fedlmd bench detection`` wrote.
+        result: what ``results_at`` gives.
 
     Raises:
-        MarkdownError: on an unknown name, or a table without an end.
+        MarkdownError: on an unknown name, a table whose figures are not there, or a table without an end.
     """
     if len(OPENED.findall(text)) != len(MARKED.findall(text)):
         raise MarkdownError("a table is opened but not closed; each <!-- table: NAME --> needs its <!-- /table -->")
@@ -38,6 +58,8 @@ def rewritten(text: str, result: Mapping[str, Any]) -> str:
     def fresh(found: re.Match[str]) -> str:
         if found[2] not in TABLES:
             raise MarkdownError(f"there is no table {found[2]!r}; there are {', '.join(TABLES)}")
+        if found[2] in TRUST and "trust" not in result:
+            raise MarkdownError(f"the table {found[2]!r} needs benchmarks/verdict.json; run: fedlmd bench verdict")
         return found[1] + TABLES[found[2]](result) + found[4]
 
     return MARKED.sub(fresh, text)
@@ -128,9 +150,50 @@ def cost_table(result: Mapping[str, Any]) -> str:
     return table(["cost", "figure"], rows)
 
 
+MODES = {"pooled": "all sites alike", "own": "the site's own", "shrunk": "own, shrunk"}
+STRANGERS = {"unknown": "unknown digits", "fashion": "Fashion-MNIST", "notmnist": "notMNIST"}
+
+
+def federations_table(result: Mapping[str, Any]) -> str:
+    """False alarms in drawn federations: of all workers together, of the worst, and how many workers are outside."""
+    kinds = result["trust"]["federations"]
+    first = next(iter(kinds.values()))["rates"]["own"]
+    strangers = [name for name in STRANGERS if name in first["0.05"]["found"]]
+    rows = []
+    for of in kinds.values():
+        for mode, title in MODES.items():
+            by_alpha = of["rates"][mode]
+            told = by_alpha["0.05"]
+            worst = max((worker["rate"] for worker in told["workers"]), key=lambda rate: abs(rate - 0.05))
+            found = [f"{told['found'][name]:.1%}" for name in strangers]
+            rates = [f"{summed['rate']:.4f}" for summed in by_alpha.values()]
+            name = f"**{title}**" if mode == "shrunk" else title
+            outside = [f"{told['outside']} of {len(told['workers'])}", f"{told['outside_in_one_run']:.1%}"]
+            rows.append([of["title"], name, *rates, f"{worst:.4f}", *outside, *found])
+    heads = [f"false alarms at {alpha}" for alpha in first]
+    last = ["worst worker at 0.05", "outside 99%", "in one run", *(f"found: {STRANGERS[name]}" for name in strangers)]
+    return table(["five workers", "calibrated on", *heads, *last], rows)
+
+
+def words_table(result: Mapping[str, Any]) -> str:
+    """What is called known, uncertain and unknown, in federations of each kind."""
+    rows = []
+    for of in result["trust"]["federations"].values():
+        for name, shares in of["verdicts"].items():
+            cells = [f"{shares[word]:.2%}" for word in ("known", "uncertain", "unknown")]
+            wrong = f"{shares['known, wrong label']:.3%}" if "known, wrong label" in shares else ""
+            rows.append([of["title"], STRANGERS.get(name, "known"), *cells, wrong])
+    return table(["five workers", "images", "known", "uncertain", "unknown", "known, wrong label"], rows)
+
+
+TRUST = ("federations", "words")
+"""The tables that ``fedlmd bench verdict`` measures."""
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "detection": detection_table,
     "verdict": verdict_table,
     "cost": cost_table,
+    "federations": federations_table,
+    "words": words_table,
 }
 """The tables by the name that a marker has."""

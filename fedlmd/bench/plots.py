@@ -1,4 +1,4 @@
-"""Pictures of the detection benchmark: ROC curves of a task, and AUROC against cost."""
+"""Pictures of the benchmarks: ROC curves of a task, AUROC against cost, false alarms at the workers of federations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from fedlmd.answer import VERDICT
 from fedlmd.detection import separation
 
-__all__ = ["PlotError", "cost_picture", "figure", "roc", "roc_picture"]
+__all__ = ["PlotError", "cost_picture", "figure", "rates_picture", "roc", "roc_picture"]
 
 INK, QUIET, FAINT, CHOSEN = "#2b2f36", "#9aa1ab", "#c9cdd3", "#c8553d"
 MUTED = ("#4f6d8f", "#7a9e7e", "#b08ea2", "#8c8c8c", "#c2a25a", "#5f9ea0", "#9c7a5b")
@@ -82,6 +82,39 @@ def roc_picture(title: str, scores: Mapping[str, tuple[Tensor, Tensor]], chosen:
     )
     legend.get_texts()[0].set(color=CHOSEN if order[0] == chosen else INK, fontweight="bold")
     made.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+    return png(made)
+
+
+MARKS = {"pooled": ("s", MUTED[0]), "own": ("D", MUTED[1]), "shrunk": ("o", CHOSEN)}
+"""How each calibration is drawn."""
+
+
+def rates_picture(federations: Mapping[str, Any], alpha: float) -> bytes:
+    """False alarms at each worker of each federation as PNG, over the band that a sound worker lies in.
+
+    Args:
+        federations: as ``fedlmd bench verdict`` gives them.
+        alpha: which of the false-alarm rates.
+    """
+    made = figure(3.1 * len(federations) + 0.8, 3.6)
+    panels = made.subplots(1, len(federations), sharey=True, squeeze=False)[0]
+    for axes, of in zip(panels, federations.values(), strict=True):
+        for shift, (mode, (mark, colour)) in zip((-0.2, 0.0, 0.2), MARKS.items(), strict=True):
+            workers = of["rates"][mode][str(alpha)]["workers"]
+            places = np.arange(len(workers))
+            if mode == "pooled":
+                lows, highs = ([worker[end] for worker in workers] for end in ("low", "high"))
+                axes.bar(places, np.subtract(highs, lows), 0.8, lows, color=FAINT, alpha=0.6, zorder=1)
+            rates = [worker["rate"] for worker in workers]
+            axes.scatter(places + shift, rates, marker=mark, color=colour, s=30, zorder=3, label=mode, linewidths=0)
+        axes.axhline(alpha, color=INK, linewidth=0.8, zorder=2)
+        plain(axes)
+        axes.set_title(of["title"], color=INK, fontsize=9, loc="left")
+        axes.set_xticks(places, [f"{worker + 1}" for worker in places])
+        axes.set_xlabel("worker", color=INK)
+    panels[0].set_ylabel(f"false alarms, chosen rate {alpha:g}", color=INK)
+    panels[0].set_ylim(0)
+    panels[0].legend(frameon=False, fontsize=9, loc="upper left")
     return png(made)
 
 

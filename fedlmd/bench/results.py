@@ -84,7 +84,7 @@ def figures_of(results: Mapping[str, Any]) -> dict[str, float]:
     """The figures that a README or a check names, from the tasks that were measured."""
     figures: dict[str, float] = {}
     splits = [of for name, of in results.items() if name.startswith(SPLIT)]
-    for detector, suffix in ((VERDICT, ""), ("lmd", "_lmd")):
+    for detector, suffix in ((VERDICT, ""), ("lmd", "_lmd"), ("one-step", "_one_step")):
         for name in ("01234", "0123-459", "fashion", "notmnist"):
             if name in results and detector in results[name]["detectors"]:
                 figures[f"auroc_{name.replace('-', '_')}{suffix}"] = results[name]["detectors"][detector]["auroc"]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedlmd import answer, artifacts, settings
+from fedlmd import artifacts, networks, settings
 from fedlmd.bench.record import record
 from fedlmd.models import UNet
 from fedlmd.node import PRETRAINED_FOLDER
@@ -147,8 +147,8 @@ def measure(
     """
     output.mkdir(parents=True, exist_ok=True)
     release = artifacts.load(PRETRAINED_FOLDER)
-    networks = answer.build(settings.from_mapping(release.card["settings"]), release.weights).for_answers()
-    network = networks.denoiser.cpu()
+    built = networks.build(settings.from_mapping(release.card["settings"]), release.weights).for_answers()
+    network = built.denoiser.cpu()
     skipped = {runtime.name: needs for runtime in runtimes if (needs := missing(runtime))}
     present = [runtime for runtime in runtimes if runtime.name not in skipped]
     figures: dict[str, float] = {f"{one.name}_mib": mebibytes(one.packages) for one in present if one.packages}

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedlmd.answer import Networks
 from fedlmd.bench.contenders import Contender
 from fedlmd.bench.cost import spent
 from fedlmd.data import LabelledImages
+from fedlmd.networks import Networks
 
 __all__ = ["Scores", "batches_of", "keep", "kept", "key_of", "score"]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from fedlmd.data import DataError, LabelledImages, load
-from fedlmd.evaluation import some
+from fedlmd.data import DataError, LabelledImages, load, some
 from fedlmd.settings import DIGITS
 
-__all__ = ["SPLITS", "TASKS", "Task", "available", "images_of"]
+__all__ = ["SPLITS", "TASKS", "Task", "available", "images_of", "with_content"]
 
 SPLITS: tuple[tuple[str, ...], ...] = tuple(
     tuple(known) for known in ("245983", "326940", "583246", "378405", "634982")

@@ -33,6 +33,7 @@ for command in (
     local.infer,
     cluster.serve,
     cluster.federate,
+    cluster.drift,
 ):
     app.command()(command)
 

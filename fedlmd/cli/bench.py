@@ -1,8 +1,7 @@
-"""Commands that measure what the README's tables say: bench rounds, accuracy, runtimes, detection, tables."""
+"""Commands that measure what the README's tables say: bench rounds, accuracy, runtimes, detection, verdict, tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlmd.answer import VERDICT
-from fedlmd.bench import accuracy, detection, plots, rounds, runtimes
+from fedlmd.bench import accuracy, detection, plots, rounds, runtimes, verdict
 from fedlmd.bench.detection import DetectionBench
-from fedlmd.bench.markdown import number, rewritten
+from fedlmd.bench.markdown import federations_table, number, results_at, rewritten, words_table
 from fedlmd.bench.results import COLUMNS, PREDICTION, lines
 from fedlmd.bench.scores import kept
+from fedlmd.bench.verdict import HEADLINE, VerdictBench
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, Threads, read_settings
 from fedlmd.cli.show import console, watched, write
-from fedlmd.node import PRETRAINED_FOLDER
+from fedlmd.node import SHIPPED
 
 __all__ = ["bench_app"]
 
@@ -114,7 +114,7 @@ def detection_command(
     torch.set_num_threads(threads)
     if pictures is not None:
         plots.figure(1.0, 1.0)  # says what is missing now, not after hours
-    folders = {name: PRETRAINED_FOLDER if str(path) == "pretrained" else path for name, path in pairs(release)}
+    folders = {name: SHIPPED.get(name, path) if str(path) == "pretrained" else path for name, path in pairs(release)}
     config = DetectionBench(
         read_settings(settings_file), dict(pairs(data)), folders, images, tasks=tuple(task or ()), quick=quick
     )
@@ -128,14 +128,52 @@ def detection_command(
             draw(result, output, pictures)
 
 
+@bench_app.command("verdict")
+def verdict_command(
+    output: Annotated[Path, typer.Option(help="Folder for scores, tables and pictures; what is there is used.")] = Path(
+        "bench-output/verdict"
+    ),
+    data: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE.npz for usps, fashion or notmnist; may be repeated.")
+    ] = None,
+    release: Annotated[
+        str, typer.Option(help="A release's folder, or 'pretrained' for the shipped one.")
+    ] = "pretrained",
+    seeds: Annotated[int, typer.Option(help="Federations that are drawn of each kind.", min=1)] = 20,
+    images: Annotated[
+        int | None, typer.Option(help="At most so many images of each kind; all of them without it.", min=1)
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for false-alarms.png.")] = None,
+    threads: Threads = CORES,
+    json_file: JsonFile = Path("benchmarks/verdict.json"),
+) -> None:
+    """Measure whether the chosen rate of false alarms holds at every site; can be stopped and goes on."""
+    torch.set_num_threads(threads)
+    if pictures is not None:
+        plots.figure(1.0, 1.0)  # says what is missing now, not after minutes
+    folder = SHIPPED.get(release, Path(release))
+    config = VerdictBench(folder, dict(pairs(data)), seeds, images)
+    for result in watched(verdict.measure(config, output)):
+        tables = f"{federations_table({'trust': result})}\n{words_table({'trust': result})}"
+        (output / "verdict.md").write_text(tables, encoding="utf-8")
+        Console(highlight=False, soft_wrap=True).print(tables, markup=False)
+        console().print("\n".join([*result["notes"], f"the tables are in {output / 'verdict.md'}"]))
+        write(result, json_file)
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            (pictures / "false-alarms.png").write_bytes(plots.rates_picture(result["federations"], HEADLINE))
+
+
 @bench_app.command("tables")
 def tables_command(
     readme: Annotated[Path, typer.Option(help="The page whose marked tables are made anew.")] = Path("README.md"),
-    json_file: Annotated[Path, typer.Option("--json", help="What bench detection wrote.")] = RESULT,
+    json_file: Annotated[
+        Path, typer.Option("--json", help="What bench detection wrote; what bench verdict wrote lies beside it.")
+    ] = RESULT,
 ) -> None:
     """Bring the README's tables up to date with what was measured."""
     old = readme.read_text(encoding="utf-8")
-    new = rewritten(old, json.loads(json_file.read_text(encoding="utf-8")))
+    new = rewritten(old, results_at(json_file))
     if new != old:
         readme.write_text(new, encoding="utf-8")
     console().print(f"{readme} {'has new tables' if new != old else 'is up to date'}")

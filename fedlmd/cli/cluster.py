@@ -1,4 +1,4 @@
-"""Commands on a cluster: demo, serve, federate."""
+"""Commands on a cluster: demo, serve, federate, drift."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fedlmd.cli.show import (
     bars,
     clear,
     console,
+    drift_line,
     event_line,
     fail,
     report_lines,
@@ -31,7 +32,7 @@ from fedlmd.client import NodeClient
 from fedlmd.node import NodeConfig, run
 from fedlmd.progress import Progress
 
-__all__ = ["demo", "federate", "serve"]
+__all__ = ["demo", "drift", "federate", "serve"]
 
 
 def demo(
@@ -139,3 +140,17 @@ def federate(
             write(event, json_file)
         if event["event"] in ("failed", "stopped"):
             fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
+
+
+def drift(
+    nodes: Annotated[list[str], typer.Argument(help="URLs of the nodes' REST services.")],
+    reset: Annotated[bool, typer.Option("--reset", help="Acknowledge alarms: watch anew from now on.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Say whether nodes are asked about other images than they were calibrated on."""
+    found = {}
+    for url in nodes:
+        client = NodeClient(url)
+        found[url] = client.reset_drift() if reset else client.drift()
+        console().print(f"{url}: {drift_line(found[url])}")
+    write(found, json_file)

@@ -19,7 +19,7 @@ from fedlmd.cli.show import console, in_words, report_lines, report_table, watch
 from fedlmd.data import LabelledImages, decode_image, export, label_names, load, to_unit_range
 from fedlmd.evaluation import examine
 from fedlmd.learner import Learner
-from fedlmd.node import PRETRAINED_FOLDER
+from fedlmd.node import SHIPPED
 from fedlmd.pictures import Row, gallery, png
 from fedlmd.progress import Progress, Result
 from fedlmd.settings import DataConfig, Settings
@@ -60,6 +60,7 @@ def data_show(source: Annotated[str, typer.Argument(help="mnist, an .npz file or
 
 def train(
     settings_file: SettingsFile = None,
+    labels: Annotated[str, typer.Option(help="Labels to learn, comma separated; the settings' without it.")] = "",
     releases: Annotated[Path, typer.Option(help="Folder that gets the release.")] = Path("releases"),
     name: Annotated[str, typer.Option(help="The site's name in the release.")] = "local",
     worker: Annotated[int, typer.Option(help="Which share of a divided source, from 0.")] = 0,
@@ -69,6 +70,8 @@ def train(
     """Train both networks at one site, without a federation, and make a release."""
     torch.set_num_threads(threads)
     chosen = read_settings(settings_file)
+    if labels:
+        chosen = chosen.with_labels(tuple(labels.split(",")))
     site = Site(name, chosen.data, worker, releases=releases)
     for result in watched(Learner(site).learn_alone(chosen)):
         keep_release(result, releases, json_file)
@@ -142,13 +145,16 @@ def infer(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     alpha: Annotated[float | None, typer.Option(help="False-alarm rate, in (0, 1); the release's without it.")] = None,
     detector: Annotated[str, typer.Option(help="The score that decides.")] = "verdict",
+    site: Annotated[
+        str | None, typer.Option(help="Site of a federated release whose calibration counts; all sites' without it.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw what the detector saw into this PNG file.")] = None,
     threads: Threads = CORES,
     json_file: JsonFile = None,
 ) -> None:
     """Answer images: the class, and whether the image lies outside what was learnt."""
     torch.set_num_threads(threads)
-    answerer = Answerer(open_release(release))
+    answerer = Answerer(open_release(release), site)
     rows = []
     for file in images:
         pixels = decode_image(file.read_bytes(), answerer.settings.image_size, answerer.settings.channels)
@@ -164,4 +170,4 @@ def infer(
 
 def open_release(release: str) -> artifacts.Release:
     """The release that an argument names."""
-    return artifacts.load(PRETRAINED_FOLDER if release == "pretrained" else Path(release))
+    return artifacts.load(SHIPPED.get(release, Path(release)))

@@ -19,7 +19,7 @@ SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A run's T
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file; - prints it.")]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")]
 Threads = Annotated[int, typer.Option(help="Processor cores to use.", min=1)]
-ReleaseFolder = Annotated[str, typer.Argument(help="A release's folder, or 'pretrained' for the shipped one.")]
+ReleaseFolder = Annotated[str, typer.Argument(help="A release's folder, or a shipped one: digits-0-4 or digits-0-9.")]
 
 
 def read_settings(file: Path | None) -> Settings:

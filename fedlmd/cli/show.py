@@ -25,6 +25,7 @@ __all__ = [
     "bars",
     "clear",
     "console",
+    "drift_line",
     "event_line",
     "fail",
     "in_words",
@@ -113,10 +114,10 @@ def round_line(step: RoundDone) -> str:
 
 def asked_line(step: Asked) -> str:
     """An answer in one line."""
-    said = step.answer
-    right = said["is_ood"] != step.known
-    verdict = "unknown" if said["is_ood"] else f"a {said['prediction']}"
-    mark = "[green]✓[/]" if right else "[red]✗[/]"
+    said, label = step.answer, f"a {step.answer['prediction']}"
+    verdict = {"known": label, "unknown": "unknown", "uncertain": f"uncertain, perhaps {label}"}[said["verdict"]]
+    right = "[green]✓[/]" if said["is_ood"] != step.known else "[red]✗[/]"
+    mark = "[yellow]?[/]" if said["verdict"] == "uncertain" else right
     return (
         f"  {mark} {step.node} was shown a {step.label} ({'known' if step.known else 'unknown'}): it says {verdict}, "
         f"score {said['score']:.2f} against {said['threshold']:.2f}, p {said['p_value']:.3f}"
@@ -151,9 +152,27 @@ def report_lines(report: Report) -> str:
 
 def in_words(answer: Answer) -> str:
     """An answer as a sentence."""
-    what = "unknown" if answer.is_ood else f"a {answer.prediction}"
-    closest = f", closest to a {answer.prediction}" if answer.is_ood else ""
-    return f"{what}{closest} (score {answer.score:.2f}, threshold {answer.threshold:.2f}, p {answer.p_value:.3f})"
+    label = f"a {answer.prediction}"
+    what = {"known": label, "unknown": f"unknown, closest to {label}", "uncertain": f"uncertain, perhaps {label}"}
+    return (
+        f"{what[answer.verdict]} (score {answer.score:.2f}, threshold {answer.threshold:.2f}, p {answer.p_value:.3f})"
+    )
+
+
+def drift_line(watch: dict[str, Any]) -> str:
+    """How a node's drift watch stands, in words."""
+    alarm, images = watch["alarm"], watch["images"]
+    said = "[green]steady[/]"
+    if alarm is not None:
+        said = (
+            f"[red]drifting[/] since about image {alarm['since']}, noticed at image {alarm['image']}, {alarm['time']}"
+        )
+    strange = watch["below"][0]
+    seen = f"{strange['images'] / images:.1%} of them" if images else "none of them"
+    return (
+        f"{said}; {images} images since {watch['started']}, {seen} with p of at most {strange['level']:g}, where "
+        f"{strange['limit']:.1%} can be chance"
+    )
 
 
 def event_line(event: dict[str, Any]) -> str:

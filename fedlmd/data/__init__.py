@@ -11,6 +11,7 @@ from fedlmd.data.images import (
     LabelledImages,
     decode_image,
     fit_pixels,
+    some,
     to_pixels,
     to_unit_range,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "label_names",
     "load",
     "partition",
+    "some",
     "split_held_back",
     "to_pixels",
     "to_unit_range",

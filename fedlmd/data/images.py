@@ -24,6 +24,7 @@ __all__ = [
     "check_labels",
     "decode_image",
     "fit_pixels",
+    "some",
     "to_pixels",
     "to_unit_range",
 ]
@@ -120,6 +121,11 @@ class LabelledImages:
         """All images, or those at these positions, as float32 in [-1, 1]."""
         pixels = self.pixels if indices is None else self.pixels[torch.as_tensor(indices, dtype=torch.int64)]
         return to_unit_range(pixels)
+
+
+def some(dataset: LabelledImages, most: int, seed: int = 0) -> LabelledImages:
+    """At most so many images, drawn at random."""
+    return dataset.take(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:most])
 
 
 def check_labels(labels: Sequence[str], known: Collection[str]) -> None:

@@ -1,8 +1,20 @@
 """Out-of-domain detection: masks, distances, detectors, calibration, metrics. Knows no network, only callables."""
 
 from fedlmd.detection.calibration import LEVELS, CalibrationError, Moments, Sketch, fuse, moments, pooled
+from fedlmd.detection.conformal import Reference, SiteCalibration, Verdict, decide, reference
 from fedlmd.detection.detector import Detector, MaxLogit, scored
-from fedlmd.detection.distances import Distance, Once, deep_feature, lpips_distance, mse, ssim_distance
+from fedlmd.detection.distances import (
+    Distance,
+    Once,
+    deep_feature,
+    embedding_distance,
+    lpips_distance,
+    mse,
+    ssim_distance,
+)
+from fedlmd.detection.drift import Alarm, Below, DriftConfig, DriftReport, DriftState, DriftWatch
+from fedlmd.detection.feature_space import ClassGaussians, Mahalanobis, directions
+from fedlmd.detection.heat import agreed, explaining, heat
 from fedlmd.detection.lmd import FAST, LMD, PAPER, PRESETS, LMDConfig, Reconstruction, fixed_noise
 from fedlmd.detection.masks import MaskKind, masks
 from fedlmd.detection.metrics import Separation, separation
@@ -14,10 +26,18 @@ __all__ = [
     "LMD",
     "PAPER",
     "PRESETS",
+    "Alarm",
+    "Below",
     "CalibrationError",
+    "ClassGaussians",
     "Detector",
     "Distance",
+    "DriftConfig",
+    "DriftReport",
+    "DriftState",
+    "DriftWatch",
     "LMDConfig",
+    "Mahalanobis",
     "MaskKind",
     "MaxLogit",
     "Moments",
@@ -25,16 +45,26 @@ __all__ = [
     "OneStep",
     "OneStepConfig",
     "Reconstruction",
+    "Reference",
     "Separation",
+    "SiteCalibration",
     "Sketch",
+    "Verdict",
+    "agreed",
+    "decide",
     "deep_feature",
+    "directions",
+    "embedding_distance",
+    "explaining",
     "fixed_noise",
     "fuse",
+    "heat",
     "lpips_distance",
     "masks",
     "moments",
     "mse",
     "pooled",
+    "reference",
     "scored",
     "separation",
     "ssim_distance",

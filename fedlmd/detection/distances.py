@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Distance", "Once", "deep_feature", "lpips_distance", "mse", "ssim_distance"]
+__all__ = ["Distance", "Once", "deep_feature", "embedding_distance", "lpips_distance", "mse", "ssim_distance"]
 
 # (B, C, H, W) twice, in [-1, 1], to (B,).
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +68,23 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
             for stage in stages
         ]
         return torch.stack(parts).sum(0)
+
+    return distance
+
+
+def embedding_distance(
+    embed: Callable[[Tensor], Tensor], of_image: Callable[[Tensor], Tensor] | None = None
+) -> Distance:
+    """Squared distance between the embeddings of two images, each scaled to unit length; in [0, 4].
+
+    Args:
+        embed: images to vectors (B, E), such as a classifier's ``embedding``.
+        of_image: the same for the first of two images, where somebody remembers what has been embedded before.
+    """
+    of_image = of_image or Once(embed)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return (F.normalize(of_image(a)) - F.normalize(embed(b))).square().sum(1)
 
     return distance
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import final
+import math
+from collections.abc import Callable
+from typing import NamedTuple, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd.detection.detector import in_batches
 
-__all__ = ["KNN", "Energy", "Features", "Mahalanobis", "ViM", "penultimate"]
+__all__ = ["KNN", "ClassGaussians", "Energy", "Features", "Mahalanobis", "ViM", "directions"]
 
 # Images to feature vectors, (B, C, H, W) to (B, D).
 Features = Callable[[Tensor], Tensor]
 
 
-def penultimate(maps: Callable[[Tensor], Sequence[Tensor]]) -> Features:
-    """The features behind a classifier's head: its coarsest feature maps, averaged over positions."""
-    return lambda images: maps(images)[-1].mean((2, 3))
+def directions(features: Features) -> Features:
+    """The same feature vectors, each scaled to a mean square of 1: their length says little of what an image shows."""
+
+    def scaled(images: Tensor) -> Tensor:
+        found = features(images)
+        return F.normalize(found) * math.sqrt(found.shape[1])
+
+    return scaled
 
 
 class NoDenoiser:
@@ -77,36 +84,59 @@ class KNN(NoDenoiser):
         return distances.kthvalue(self.k, dim=1).values.float()
 
 
+class ClassGaussians(NamedTuple):
+    """A Gaussian for the features of each class.
+
+    Args:
+        counts: images that it was fitted to; where there were none, the class is left out.
+        means: of their features.
+        covariances: of their features.
+    """
+
+    counts: Float[Tensor, " k"]
+    means: Float[Tensor, "k d"]
+    covariances: Float[Tensor, "k d d"]
+
+
 @final
 class Mahalanobis(NoDenoiser):
-    """Squared Mahalanobis distance to the nearest class mean, under one covariance for all (Lee et al. 2018, eq. 2).
+    """Mahalanobis distance to the nearest class (Lee et al. 2018, eq. 2, its root), each with its own covariance.
 
-    Directions in which in-domain features do not vary are left out, as by the authors' pseudo-inverse.
+    A covariance of few images says little. It is drawn towards the mean covariance of all classes by d / (n + d), n
+    being the images of the class and d the size of the features, and then towards a sphere of the same total variance
+    by ``shrinkage`` (Friedman 1989, eq. 16 and 18: regularised discriminant analysis).
 
     Args:
         features: images to feature vectors.
-        in_domain: images that no network was trained on.
-        labels: their class indices (N,).
+        gaussians: of in-domain images' features.
+        shrinkage: in (0, 1].
 
     Raises:
-        ValueError: when there is not one label for each of 1 or more images.
+        ValueError: when no class has an image, or the features of none vary.
     """
 
-    def __init__(self, features: Features, in_domain: Float[Tensor, "n c h w"], labels: Int[Tensor, " m"]) -> None:
-        if not len(in_domain) or len(labels) != len(in_domain):
-            raise ValueError(f"{len(in_domain)} in-domain images and {len(labels)} labels; give one label per image")
+    def __init__(self, features: Features, gaussians: ClassGaussians, shrinkage: float = 0.1) -> None:
         self.features = features
-        found = in_batches(features, in_domain).double()
-        classes, index = torch.unique(labels.to(found.device), return_inverse=True)
-        self.means = torch.stack([found[index == i].mean(0) for i in range(len(classes))])
-        centred = found - self.means[index]
-        self.precision: Tensor = torch.linalg.pinv(centred.T @ centred / len(found), hermitian=True)
+        there = gaussians.counts > 0
+        counts, self.means, own = (part[there].double() for part in gaussians)
+        shared = (counts[:, None, None] * own).sum(0) / counts.sum()
+        if not there.any() or not shared.diagonal().sum() > 0:
+            raise ValueError("there are no images whose features vary; a Mahalanobis distance needs some of each class")
+        size = own.shape[1]
+        weight = (size / (counts + size))[:, None, None]
+        mixed = (1 - weight) * own + weight * shared
+        sphere = torch.eye(size, dtype=own.dtype, device=own.device)
+        spheres = mixed.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * sphere
+        shrunk = (1 - shrinkage) * mixed + shrinkage * spheres
+        # By numpy: torch's own inverse takes minutes where two threads share a busy processor.
+        self.precisions = torch.from_numpy(np.linalg.inv(shrunk.cpu().numpy())).to(own.device)
 
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """The smallest of the squared distances, 0 or more."""
-        apart = self.features(images).double()[:, None] - self.means
-        return ((apart @ self.precision) * apart).sum(2).amin(1).float()
+        """The smallest of the distances, 0 or more."""
+        apart = self.features(images).double() - self.means[:, None]
+        squared = ((apart @ self.precisions) * apart).sum(2)
+        return squared.amin(0).clamp(min=0).sqrt().float()
 
 
 @final

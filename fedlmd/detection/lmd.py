@@ -17,7 +17,7 @@ from fedlmd.diffusion import Denoiser, InpaintingConfig, Noise, Schedule, inpain
 __all__ = ["FAST", "LMD", "PAPER", "PRESETS", "Condition", "DistanceKind", "LMDConfig", "Reconstruction", "fixed_noise"]
 
 Condition = Literal["none", "predicted"]
-DistanceKind = Literal["mse", "ssim", "features", "lpips"]
+DistanceKind = Literal["mse", "ssim", "features", "embedding", "lpips"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class LMDConfig:
         mask: what stays visible, see ``masks``.
         cells: mask cells along a side.
         reconstructions: how many times an image is redrawn, 1 or more (the paper: 10).
-        distance: "mse", "ssim", "features" (the classifier's own) or "lpips" (the paper's; needs the extra).
+        distance: "mse", "ssim", "features" (in the classifier's maps), "embedding" (in what its head sees of all views)
+            or "lpips" (the paper's; needs the extra).
         condition: "none" redraws as any known class, as in the paper; "predicted" redraws as the class that the
             classifier takes the image for, so that an unseen digit comes back as the one it was mistaken for.
         inpainting: steps, noise and starting level of the sampler.
@@ -38,7 +39,7 @@ class LMDConfig:
     mask: MaskKind = "alternating-checkerboard"
     cells: int = 4
     reconstructions: int = 6
-    distance: DistanceKind = "features"
+    distance: DistanceKind = "embedding"
     condition: Condition = "predicted"
     inpainting: InpaintingConfig = field(default_factory=lambda: InpaintingConfig(steps=8))
     seed: int = 0

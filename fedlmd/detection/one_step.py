@@ -29,7 +29,7 @@ class OneStepConfig:
     """
 
     levels: tuple[float, ...] = (0.75, 0.8, 0.85)
-    distance: DistanceKind = "features"
+    distance: DistanceKind = "embedding"
     condition: Condition = "predicted"
     seed: int = 0
 
@@ -47,7 +47,7 @@ class OneStepConfig:
 
 @final
 class OneStep:
-    """Mean distance between an image and what the denoiser makes of it from high noise in a single step.
+    """Mean log distance between an image and what the denoiser makes of it from high noise in a single step.
 
     The posterior mean E[x_0 | x_t] at several noise levels, in the manner of Graham et al. 2023 (who run whole
     reverse trajectories from many levels): at high levels only the coarse strokes survive, and the network fills in
@@ -76,7 +76,10 @@ class OneStep:
 
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """Mean over the noise levels of the distance to the posterior mean."""
+        """Mean over the noise levels of the logarithm of the distance to the posterior mean.
+
+        Logarithms, as a distance that is twice another's says as much at a level where both are large.
+        """
         count, b = len(self.config.levels), len(images)
         steps = torch.tensor([round(level * len(self.schedule)) - 1 for level in self.config.levels]).clamp(min=0)
         t = steps.repeat_interleave(b).to(images.device)
@@ -86,4 +89,6 @@ class OneStep:
         conditioned = self.config.condition == "predicted" and self.classify is not None
         label = self.classify(images).repeat(count) if conditioned and self.classify else None
         x_0 = self.schedule.denoised(x_t, self.denoiser(x_t, t, label), t).clamp(-1, 1)
-        return torch.stack([self.distance(images, copy) for copy in torch.split(x_0, b)]).mean(0)
+        distances = torch.stack([self.distance(images, copy) for copy in torch.split(x_0, b)])
+        # Two images can be the same to the last digit.
+        return distances.clamp(min=1e-8).log().mean(0)

@@ -20,6 +20,7 @@ __all__ = [
     "MOMENTS",
     "NUM_EXAMPLES",
     "SECONDS",
+    "SUMS",
     "THRESHOLDS",
     "TRAIN",
     "WORKER",
@@ -35,12 +36,13 @@ __all__ = [
     "unpack_reply",
     "unpack_request",
     "unpack_weights",
+    "wire_size",
 ]
 
 Weights = dict[str, np.ndarray]
 
 # Actions: what a worker is asked to do.
-TRAIN, MOMENTS, THRESHOLDS, INSTALL = "train", "moments", "thresholds", "install"
+TRAIN, SUMS, MOMENTS, THRESHOLDS, INSTALL = "train", "sums", "moments", "thresholds", "install"
 
 # Records of a message. Flower's strategies know the first two under these names, too.
 ARRAYS, CONFIG, METRICS, NOTE = "arrays", "config", "metrics", "note"
@@ -62,7 +64,7 @@ class Request:
     """What the server asks of a worker.
 
     Args:
-        action: "train", "moments", "thresholds" or "install".
+        action: "train", "sums", "moments", "thresholds" or "install".
         config: the settings that go with it; for "train" also "round", from 1, and with FedProx "proximal-mu".
         weights: float16 or float32 arrays by name.
     """
@@ -79,7 +81,7 @@ class Reply:
     Args:
         worker: the worker's name.
         metrics: numbers, lists of numbers, or dicts of these; for "train" it holds "num-examples".
-        weights: float16 or float32 arrays by name.
+        weights: float16 or float32 arrays by name; for "thresholds" the findings of the self-test.
         error: why the worker could not do it, or None.
     """
 
@@ -152,9 +154,18 @@ def pack_reply(request: Message, reply: Reply) -> Message:
     note = ConfigRecord({WORKER: reply.worker})
     if reply.error is not None:
         note[ERROR] = reply.error
-    metrics = MetricRecord({name: plain_metric(value) for name, value in flat(reply.metrics).items()})
-    content = RecordDict({ARRAYS: pack_weights(reply.weights), METRICS: metrics, NOTE: note})
+    content = RecordDict({ARRAYS: pack_weights(reply.weights), METRICS: pack_metrics(reply.metrics), NOTE: note})
     return Message(content, reply_to=request)
+
+
+def pack_metrics(metrics: Mapping[str, Any]) -> MetricRecord:
+    """Metrics as the record that travels."""
+    return MetricRecord({name: plain_metric(value) for name, value in flat(metrics).items()})
+
+
+def wire_size(metrics: Mapping[str, Any]) -> int:
+    """Bytes that a reply's metrics take on the way to the server."""
+    return len(pack_metrics(metrics).deflate())
 
 
 def plain_metric(value: Any) -> Any:  # noqa: ANN401 - checked by MetricRecord

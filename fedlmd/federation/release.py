@@ -16,15 +16,19 @@ import numpy as np
 
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
+from fedlmd.self_test import LOGITS, VERDICT, SelfTest
 
 __all__ = [
     "check_moments",
     "check_sketches",
     "finish_release",
+    "form_of",
     "mixture_quantiles",
     "pool_moments",
     "pool_sketches",
-    "usual_names",
+    "sites_of",
+    "threshold",
+    "usual_form",
 ]
 
 
@@ -61,9 +65,14 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def usual_names(replies: Sequence[Reply]) -> frozenset[str]:
-    """The detectors that most replies report; of equally many, the first."""
-    return Counter(frozenset(reply.metrics) for reply in replies).most_common(1)[0][0]
+def form_of(reply: Reply) -> frozenset[tuple[str, tuple[int, ...]]]:
+    """What a reply to a question of the calibration reports: figures and arrays by name, with the arrays' shapes."""
+    return frozenset([(name, ()) for name in reply.metrics] + [(name, of.shape) for name, of in reply.weights.items()])
+
+
+def usual_form(replies: Sequence[Reply]) -> frozenset[tuple[str, tuple[int, ...]]]:
+    """The form that most replies have; of equally many, the first."""
+    return Counter(form_of(reply) for reply in replies).most_common(1)[0][0]
 
 
 def pool_moments(moments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -131,6 +140,24 @@ def mixture_quantiles(
     return inverse
 
 
+def threshold(sketch: Mapping[str, Any], levels: Sequence[float], alpha: float) -> float:
+    """The score above which a p-value is at most ``alpha``, as ``fedlmd.detection.Sketch`` has it.
+
+    The server computes it once more without a network's library: what it decides on the self-test's images is what
+    everybody who loads the release must decide.
+    """
+    count = sketch["count"]
+    ranks = np.ceil(np.round(np.asarray(levels) * (count - 1), 9)) + 1
+    enough = np.flatnonzero((1 + count - ranks) / (1 + count) <= alpha)
+    return float(sketch["values"][enough[0]]) if len(enough) else math.inf
+
+
+def sites_of(replies: Sequence[Reply]) -> dict[str, Any]:
+    """Each worker's own sketches by its name; none where two workers share a name, as nobody could tell them apart."""
+    sites = {reply.worker: dict(reply.metrics) for reply in replies}
+    return sites if len(sites) == len(replies) else {}
+
+
 def finish_release(
     plan: Plan,
     weights: Mapping[str, np.ndarray],
@@ -146,8 +173,8 @@ def finish_release(
         replies: good replies to "moments" and to "thresholds".
 
     Returns:
-        The base with "calibration" (moments, sketches, workers), "metrics" and "training" added; what the base already
-        says under these names stays beside it.
+        The base with "calibration" (moments, sketches, sites, workers), "metrics", "training" and, where the workers
+        gave findings for it, "self_test" added; what the base already says under these names stays beside it.
     """
     moments, thresholds = replies["moments"], replies["thresholds"]
     pooled = pool_moments([reply.metrics for reply in moments])
@@ -158,6 +185,7 @@ def finish_release(
         "calibration": {
             "moments": {name: of for name, of in pooled.items() if name in sketches},
             "sketches": sketches,
+            "sites": sites_of(thresholds),
             "workers": [reply.worker for reply in thresholds],
         },
         "metrics": {
@@ -173,4 +201,8 @@ def finish_release(
             "parameters": int(sum(array.size for array in weights.values())),
         },
     }
+    findings = thresholds[0].weights
+    if LOGITS in findings:
+        limit = threshold(sketches[VERDICT], plan.levels, plan.card["calibration"]["alpha"])
+        added["self_test"] = SelfTest.of(findings, limit).to_json()
     return {**plan.card, **{key: {**plan.card.get(key, {}), **value} for key, value in added.items()}}

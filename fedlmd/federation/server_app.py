@@ -20,6 +20,7 @@ from fedlmd.federation.messages import (
     INSTALL,
     MOMENTS,
     SECONDS,
+    SUMS,
     THRESHOLDS,
     TRAIN,
     Reply,
@@ -35,14 +36,17 @@ from fedlmd.federation.release import (
     check_moments,
     check_sketches,
     finish_release,
+    form_of,
     pool_moments,
-    usual_names,
+    usual_form,
 )
 from fedlmd.federation.strategy import build_strategy, reasons_of
+from fedlmd.self_test import dissenting
+from fedlmd.statistics import added, check_sums, gaussians
 
 __all__ = ["Conductor", "NothingToRelease", "app", "main"]
 
-Check = Callable[[Mapping[str, Any]], str | None]
+Check = Callable[[Reply], str | None]
 
 app = ServerApp()
 
@@ -106,6 +110,7 @@ class Conductor:
         trained, last = self.train(initial)
         # Thresholds belong to the very weights that will answer, so the workers calibrate the halved ones.
         weights = half(trained)
+        weights |= self.describe(weights)
         card = finish_release(self.plan, weights, last, self.calibrate(weights))
         folder = artifacts.save(Path(self.plan.releases_dir), card, weights)
         installed = self.install(folder)
@@ -142,26 +147,37 @@ class Conductor:
             raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
         return unpack_weights(result.arrays), changes[-1]
 
+    def describe(self, weights: Weights) -> Weights:
+        """A Gaussian for each class, of all workers' images as the final weights see them."""
+        replies = self.consult(SUMS, {}, weights, lambda reply: check_sums(reply.weights))
+        return gaussians(added([reply.weights for reply in replies]))
+
     def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
         """Moments of the workers' scores; then, with the pooled moments known to all, sketches of their scores."""
-        moments = self.consult(MOMENTS, {}, weights, check_moments)
+        moments = self.consult(MOMENTS, {}, weights, lambda reply: check_moments(reply.metrics))
         pooled = pool_moments([reply.metrics for reply in moments])
         sketches = self.consult(
-            THRESHOLDS, {"moments": pooled}, weights, lambda metrics: check_sketches(metrics, self.plan.levels)
+            THRESHOLDS, {"moments": pooled}, weights, lambda reply: check_sketches(reply.metrics, self.plan.levels)
         )
         return {MOMENTS: moments, THRESHOLDS: sketches}
 
     def consult(self, action: str, config: Mapping[str, Any], weights: Weights, check: Check) -> list[Reply]:
-        """Good replies to a question of the calibration, all with the same detectors.
+        """Good replies to a question of the calibration, all of the same form.
 
         Raises:
             NothingToRelease: when there is none; one is enough.
         """
         answers = self.ask(action, config, weights, check)
-        usual = usual_names(answers.good) if answers.good else frozenset()
-        for reply in [reply for reply in answers.good if frozenset(reply.metrics) != usual]:
-            answers.good.remove(reply)
-            answers.refused.append({"name": reply.worker, "reason": "its detectors are not those of most workers"})
+        usual = usual_form(answers.good) if answers.good else frozenset()
+        other = [position for position, reply in enumerate(answers.good) if form_of(reply) != usual]
+        for position in reversed(other):
+            name = answers.good.pop(position).worker
+            answers.refused.append({"name": name, "reason": "its figures are not those of most workers"})
+        # Findings of the self-test come with the thresholds; other questions have none to differ in.
+        tested = [reply.weights for reply in answers.good] if action == THRESHOLDS else []
+        for position in reversed(dissenting(tested)):
+            name = answers.good.pop(position).worker
+            answers.refused.append({"name": name, "reason": "it answers the self-test unlike most workers"})
         self.events.append("calibrating", step=action, **answers.event())
         if not answers.good:
             reasons = reasons_of(answers.refused)
@@ -183,7 +199,7 @@ class Conductor:
         answers = Answers(len(messages))
         for message in self.grid.send_and_receive(messages, timeout=self.plan.round_timeout):
             reply = unpack_reply(message)
-            reason = reply.error or check(reply.metrics)
+            reason = reply.error or check(reply)
             if reason is None:
                 answers.good.append(reply)
             else:

@@ -50,11 +50,12 @@ class ClassifierConfig:
 
 
 class CNN(nn.Module):
-    """Convolution stages with GroupNorm (Wu & He 2018), global pooling, one linear head over labels and views.
+    """Convolution stages with GroupNorm (Wu & He 2018), cubic-mean pooling, one linear head over labels and views.
 
     The head names label and view together, and the logits of a label are averaged over the views (self-supervised
     label augmentation: Lee, Hwang & Shin 2020, eq. 4 and 5). GroupNorm rather than BatchNorm: running statistics of
-    sites with different labels do not average.
+    sites with different labels do not average. Pooling is the cubic mean (GeM: Radenović, Tolias & Chum 2019, eq. 3),
+    between the mean, which strokes far from a feature dilute, and the maximum, which one position decides.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -67,14 +68,32 @@ class CNN(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of each label for images in [-1, 1]: the mean over the views of the image."""
+        return self.logits(self.embedding(images))
+
+    def embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
+        """What the head sees of every view of each image, view after view: (B, views * widths[-1])."""
         views = range(self.config.views)
-        joint = torch.split(self.joint(torch.cat([turned(images, view) for view in views])), len(images))
-        return torch.stack([joint[view][:, :, view] for view in views]).mean(0)
+        pooled = self.pooled(torch.cat([turned(images, view) for view in views]))
+        return torch.cat(torch.split(pooled, len(images)), dim=1)
+
+    def logits(self, embedding: Float[Tensor, "b _e"]) -> Float[Tensor, "b k"]:
+        """Logits of each label from the embedding of an image."""
+        parts = embedding.chunk(self.config.views, dim=1)
+        return torch.stack([self.judged(part)[:, :, view] for view, part in enumerate(parts)]).mean(0)
 
     def joint(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k v"]:
         """Logits of each label in each view, for images that may be in any."""
-        logits: Tensor = self.head(self.dropout(self.maps(images)[-1].mean((2, 3))))
+        return self.judged(self.pooled(images))
+
+    def judged(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b k v"]:
+        """The head's logits of each label in each view."""
+        logits: Tensor = self.head(self.dropout(pooled))
         return logits.reshape(-1, self.config.classes, self.config.views)
+
+    def pooled(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """The cubic mean over positions of the coarsest feature maps."""
+        # The root has no slope at 0, so that what is pooled stays above it.
+        return self.maps(images)[-1].clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """The feature maps of every stage, finest first."""

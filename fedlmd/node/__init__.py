@@ -2,6 +2,6 @@
 
 from fedlmd.node.config import NodeConfig
 from fedlmd.node.host import Node, run
-from fedlmd.node.releases import PRETRAINED_FOLDER
+from fedlmd.node.releases import PRETRAINED_FOLDER, SHIPPED
 
-__all__ = ["PRETRAINED_FOLDER", "Node", "NodeConfig", "run"]
+__all__ = ["PRETRAINED_FOLDER", "SHIPPED", "Node", "NodeConfig", "run"]

@@ -19,7 +19,8 @@ class NodeConfig:
     Args:
         name: shown in logs, metrics and releases.
         role: "server" or "worker".
-        home: the node's folder; it gets ``data/``, ``releases/``, ``runs/``, ``flower/`` and ``logs/``.
+        home: the node's folder; it gets ``data/``, ``releases/``, ``runs/``, ``flower/``, ``logs/`` and
+            ``drift.json``.
         settings: labels, data, models, training; a run's own settings are put over the server's.
         worker: which share of a divided source is this node's, from 0.
         host: address at which the REST service listens.

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from fedlmd.answer import Answerer
+from fedlmd.answer import VERDICT, Answer, Answerer
+from fedlmd.detection import DriftReport
 from fedlmd.federation.engine import ServerEngine, WorkerEngine
 from fedlmd.node.config import NodeConfig
+from fedlmd.node.drift import KeptWatch
 from fedlmd.node.releases import Shelf
 from fedlmd.node.runs import ServerRuns
 from fedlmd.node.trainer import Trainer
@@ -35,7 +37,8 @@ class Node:
         self.config = config
         for folder in (config.data, config.releases, config.runs, config.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        self.shelf = Shelf(config.releases)
+        self.shelf = Shelf(config.releases, config.name)
+        self.watch = KeptWatch(config.home / "drift.json")
         self.trainer = Trainer(config)
         host, _, port = config.superlink.rpartition(":")
         self.engine: ServerEngine | WorkerEngine
@@ -57,6 +60,7 @@ class Node:
 
     def stop(self) -> None:
         """End all processes."""
+        self.watch.save()
         self.engine.stop()
         self.trainer.stop()
 
@@ -91,6 +95,29 @@ class Node:
     def use(self, release: str) -> None:
         """Make a release the current one."""
         self.shelf.use(release)
+
+    @property
+    def watched(self) -> DriftReport | None:
+        """How the drift watch of the current release stands; None before one has begun."""
+        return self.watch.look(self.current)
+
+    def observe(self, answer: Answer, calibrated_on: int, image: bytes) -> None:
+        """Count an answer in the drift watch, where the current release gave it."""
+        if answer.release == self.current:
+            self.watch.observe(answer.release, calibrated_on, answer.p_value, image)
+
+    def drift(self) -> DriftReport:
+        """How the drift watch of the current release stands."""
+        return self.watch.report(*self.watchable())
+
+    def reset_drift(self) -> DriftReport:
+        """Acknowledge the alarm and watch the current release anew."""
+        return self.watch.reset(*self.watchable())
+
+    def watchable(self) -> tuple[str, int]:
+        """Id of the current release, and on how many images it was calibrated."""
+        answerer = self.shelf.answerer(None)
+        return answerer.release.id, answerer.sketches[VERDICT].count
 
     def train(self, request: TrainRequest) -> Iterator[Progress | Result]:
         """Train on the node's own images, in the trainer's process."""

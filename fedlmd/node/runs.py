@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedlmd import artifacts
-from fedlmd.answer import build
 from fedlmd.artifacts import Weights
 from fedlmd.detection import LEVELS
 from fedlmd.federation.engine import EngineError, ServerEngine
 from fedlmd.federation.events import EventLog, follow_events
 from fedlmd.federation.plan import Plan, StrategyPlan, write_plan
+from fedlmd.networks import build
 from fedlmd.node.config import NodeConfig
-from fedlmd.node.releases import PRETRAINED_FOLDER
+from fedlmd.node.releases import SHIPPED
 from fedlmd.service import Busy, Refused, RunRequest, RunState, RunSummary, Unavailable, UnknownRun
 from fedlmd.settings import Settings, from_mapping, merge, to_mapping
 
@@ -73,10 +73,7 @@ class ServerRuns:
         """Where the run starts: fresh weights, or the shipped release's denoiser beside a fresh classifier."""
         weights = build(settings).weights()
         if pretrained_detector:
-            shipped = artifacts.load(PRETRAINED_FOLDER)
-            labels = shipped.card["settings"]["labels"]
-            if list(settings.labels) != labels:
-                raise Refused(f"the shipped detector knows the labels {', '.join(labels)}; ask for those, or train one")
+            shipped = shipped_for(settings.labels)
             taken = {name: of.astype("float32") for name, of in shipped.weights.items() if name.startswith("denoiser.")}
             if {n: of.shape for n, of in taken.items()} != {n: weights[n].shape for n in weights if n in taken}:
                 raise Refused(
@@ -169,3 +166,17 @@ def summarise(folder: Path) -> RunSummary | None:
         release=ended.get("release") if ended else None,
         reason=ended.get("reason") if ended else None,
     )
+
+
+def shipped_for(labels: Sequence[str]) -> artifacts.Release:
+    """The shipped release whose labels these are, in this order.
+
+    Raises:
+        Refused: when there is none.
+    """
+    every = [artifacts.load(folder) for folder in dict.fromkeys(SHIPPED.values())]
+    for release in every:
+        if release.card["settings"]["labels"] == list(labels):
+            return release
+    known = " or ".join(", ".join(release.card["settings"]["labels"]) for release in every)
+    raise Refused(f"a shipped detector knows the labels {known}; ask for those, or train one")

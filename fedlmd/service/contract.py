@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from fedlmd.answer import Answerer
+from fedlmd.answer import Answer, Answerer
+from fedlmd.detection import DriftReport
 from fedlmd.progress import Progress, Result
 
 __all__ = [
@@ -212,6 +213,35 @@ class Host(Protocol):
 
         Raises:
             UnknownRelease: no release has this id.
+        """
+
+    @property
+    def watched(self) -> DriftReport | None:
+        """How the drift watch of the current release stands; None before one has begun."""
+
+    def observe(self, answer: Answer, calibrated_on: int, image: bytes) -> None:
+        """Count an answer of the default verdict in the drift watch, where the current release gave it.
+
+        An image that was asked lately does not count again. Nothing that fails here concerns the answer.
+
+        Args:
+            answer: what was said.
+            calibrated_on: number of images of the calibration that its p-value rests on.
+            image: its pixels, to tell whether it was asked before; they are not kept.
+        """
+
+    def drift(self) -> DriftReport:
+        """How the drift watch of the current release stands.
+
+        Raises:
+            Unavailable: there is no current release yet.
+        """
+
+    def reset_drift(self) -> DriftReport:
+        """Acknowledge the alarm: watch the current release anew from the next image on.
+
+        Raises:
+            Unavailable: there is no current release yet.
         """
 
     def train(self, request: TrainRequest) -> Iterator[Progress | Result]:

@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from fedlmd.detection import DriftState, Verdict
 from fedlmd.service.contract import Role, RunState
 from fedlmd.service.jobs import JobState
 
 __all__ = [
+    "AlarmBody",
     "AnswerBody",
+    "BelowBody",
     "Choice",
+    "DriftBody",
+    "DriftCount",
     "ErrorBody",
     "ExplanationBody",
     "Health",
@@ -144,7 +149,8 @@ class ExplanationBody(BaseModel):
     image: str = Field(description=f"The image as the networks see it, {PNG}.")
     masks: list[str] = Field(description=f"What stayed visible (white) in each attempt, {PNG}.")
     reconstructions: list[str] = Field(description=f"How the rest was redrawn in each attempt, {PNG}.")
-    heat_map: str = Field(description=f"Where the redrawn images differ, dark to bright, {PNG}.")
+    median: str = Field(description=f"What the attempts agree on: the median of each pixel, {PNG}.")
+    heat_map: str = Field(description=f"Where the image differs from it, dark to bright, {PNG}.")
     overview: str = Field(description=f"All of this in one picture, {PNG}.")
 
 
@@ -168,6 +174,10 @@ class AnswerBody(BaseModel):
     detector: str = Field(description="The score that decided.", examples=["verdict"])
     scores: dict[str, float] = Field(description="Every score that was computed.")
     release: str = Field(description="Id of the release that answered.")
+    verdict: Verdict = Field(
+        description="`unknown` where `is_ood`; `known` where the image is not strange and one label alone is "
+        "plausible; `uncertain` elsewhere: a person should look."
+    )
     explanation: ExplanationBody | None = Field(default=None, description="With `explain=true` only.")
 
 
@@ -230,6 +240,50 @@ class RunBody(BaseModel):
     reason: str | None = Field(description="Why it failed.")
 
 
+class AlarmBody(BaseModel):
+    """That the images drift."""
+
+    image: int = Field(description="Number of the image that raised the alarm, from 1.")
+    since: int = Field(description="Number of the image that the drift began with, as far as can be told.")
+    time: datetime = Field(description="When the alarm was raised.")
+
+
+class BelowBody(BaseModel):
+    """How many images were as strange as a level says."""
+
+    level: float = Field(description="Of the p-value.", examples=[0.01])
+    images: int = Field(description="How many had a p-value of at most that.")
+    limit: float = Field(description="The largest share that the calibration can account for.", examples=[0.029])
+
+
+class DriftBody(BaseModel):
+    """Whether the images that the node is asked about are still like those of the release's calibration."""
+
+    state: DriftState = Field(description="`drifting` from an alarm until `DELETE /v1/drift` or another release.")
+    release: str = Field(description="Id of the current release; another one is watched anew.")
+    images: int = Field(
+        description="Images that count: those since `started` that the default verdict of this release was asked "
+        "about without `watch=false`. One that was asked lately does not count again."
+    )
+    started: datetime = Field(description="When this watch began or was reset.")
+    alarm: AlarmBody | None = Field(description="Null while steady.")
+    alarms: int = Field(description="Alarms of this release so far, those included that were reset.")
+    evidence: float = Field(description="Of drift: at most about `images` while they are steady.")
+    threshold: float = Field(
+        description="The evidence that raises an alarm. Steady images raise one in so many at most, on average."
+    )
+    luck: float = Field(description="Chance that the calibration was too unlucky for that promise.")
+    below: list[BelowBody] = Field(description="What the evidence is drawn from.")
+
+
+class DriftCount(BaseModel):
+    """The drift watch in short."""
+
+    state: DriftState
+    images: int = Field(description="Images counted.")
+    alarms: int = Field(description="Alarms of this release so far.")
+
+
 class Health(BaseModel):
     """That the node is there, and what it does."""
 
@@ -240,4 +294,5 @@ class Health(BaseModel):
     training: bool = Field(description="Whether the trainer is at work.")
     progress: ProgressBody | None = Field(description="What the trainer is at; null when it rests.")
     jobs: int = Field(description="Local trainings that run now.")
+    drift: DriftCount | None = Field(description="The drift watch; null before the current release is asked.")
     uptime: float = Field(description="Seconds since the service started.")

@@ -23,6 +23,9 @@ class Batch(NamedTuple):
     labels: Int[Tensor, " b"]
 
 
+FOCUS = (0.5, 0.95)
+"""Noise levels, as fractions of the schedule, that half of the denoiser's training is spent on."""
+
 # The loss of a model on a batch, a scalar.
 Objective = Callable[[nn.Module, Batch], Tensor]
 
@@ -51,7 +54,10 @@ def classification(
 
 
 def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generator: torch.Generator) -> Objective:
-    """Mean squared error of the predicted velocity over uniform noise levels (Salimans & Ho 2022).
+    """Mean squared error of the predicted velocity (Salimans & Ho 2022).
+
+    Half of the images are shown at uniform noise levels, as sampling needs all of them; half at levels in ``FOCUS``,
+    where the class of an image is decided and where detection asks.
 
     Args:
         schedule: the noise levels.
@@ -63,9 +69,9 @@ def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generat
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         size, device = len(batch.images), batch.images.device
-        # Levels are stratified over the batch: the same uniform distribution with less variance between batches.
-        offsets = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-        t = (offsets * len(schedule)).long().clamp(max=len(schedule) - 1).to(device)
+        # Levels are stratified over the batch: the same distribution with less variance between batches.
+        drawn = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        t = (focused(drawn) * len(schedule)).long().clamp(max=len(schedule) - 1).to(device)
         noise = torch.randn(batch.images.shape, generator=generator).to(device)
         dropped = (torch.rand(size, generator=generator) < label_dropout).to(device)
         labels = torch.where(dropped, classes, batch.labels)
@@ -73,6 +79,12 @@ def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generat
         return F.mse_loss(predicted, schedule.velocity(batch.images, noise, t))
 
     return loss
+
+
+def focused(drawn: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Uniform draws from [0, 1) as noise levels: the lower half spread over all, the upper half over ``FOCUS``."""
+    low, high = FOCUS
+    return torch.where(drawn < 0.5, 2 * drawn, low + (2 * drawn - 1) * (high - low))
 
 
 def proximal(objective: Objective, mu: float, anchor: dict[str, Tensor]) -> Objective:

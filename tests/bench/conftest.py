@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from fedlmd import artifacts
-from fedlmd.answer import Answerer, build
+from fedlmd.answer import Answerer
 from fedlmd.learner import Learner
+from fedlmd.networks import build
 from fedlmd.settings import from_mapping, to_mapping
 from fedlmd.site import Site
+from fedlmd.statistics import gaussians
 
 
 @pytest.fixture(scope="package")
@@ -18,7 +20,7 @@ def small_settings():
             "classifier": {"steps": 0},
             "denoiser": {"steps": 0},
             "detector": {"lmd": {"reconstructions": 2, "inpainting": {"steps": 2}}},
-            "calibration": {"images": 40},
+            "calibration": {"images": 40, "described": 200},
         }
     )
 
@@ -32,7 +34,9 @@ def small_release(small_settings, tmp_path_factory):
     weights = {
         name: of + 0.05 * torch.randn(of.shape, generator=generator).half().numpy() for name, of in weights.items()
     }
-    *_, result = Learner(Site("alone")).certify(small_settings, weights)
+    learner = Learner(Site("alone"))
+    weights |= gaussians(learner.sums(small_settings, weights))
+    *_, result = learner.certify(small_settings, weights)
     card = {"settings": to_mapping(small_settings), "training": {}, **result.metrics}
     return artifacts.save(tmp_path_factory.mktemp("releases"), card, weights)
 

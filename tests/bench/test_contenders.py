@@ -6,9 +6,8 @@ import torch
 from fedlmd.answer import VERDICT
 from fedlmd.bench.contenders import AnswererScore, Contender, Late, contenders
 from fedlmd.bench.cost import spent
-from fedlmd.data import load
+from fedlmd.data import load, some
 from fedlmd.detection import MaxLogit
-from fedlmd.evaluation import some
 
 
 @pytest.fixture(scope="module")

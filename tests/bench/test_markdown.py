@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fedlmd.answer import VERDICT
-from fedlmd.bench.markdown import TABLES, MarkdownError, number, rewritten
+from fedlmd.bench.markdown import TABLES, MarkdownError, number, results_at, rewritten
 from tests.bench.test_results import measured
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,17 @@ def result():
     return {"tasks": tasks, "cost": cost, "figures": {"release_mib": 1.337}}
 
 
+@pytest.fixture(scope="module")
+def trust():
+    workers = [{"rate": rate, "low": 0.04, "high": 0.06, "outside": rate > 0.06} for rate in (0.04, 0.07)]
+    told = {"rate": 0.048, "workers": workers, "outside": 1, "outside_in_one_run": 0.01, "found": {"unknown": 0.9}}
+    rates = {mode: {"0.01": {"rate": 0.01}, "0.05": told} for mode in ("pooled", "own", "shrunk")}
+    words = {"known": 0.8, "uncertain": 0.15, "unknown": 0.05, "known, wrong label": 0.001}
+    strange = {"known": 0.02, "uncertain": 0.08, "unknown": 0.9}
+    kind = {"title": "alike", "rates": rates, "verdicts": {"known": words, "unknown": strange}}
+    return {"federations": {"iid": kind}}
+
+
 def cells(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
@@ -48,7 +59,19 @@ def test_the_tables_of_the_readme_are_those_of_the_measurement():
     if "<!-- table: " not in readme:
         return  # nothing is marked, so nothing can differ
     assert file.exists(), "the README has tables of a measurement that is not there"
-    assert rewritten(readme, json.loads(file.read_text(encoding="utf-8"))) == readme, "run: fedlmd bench tables"
+    assert rewritten(readme, results_at(file)) == readme, "run: fedlmd bench tables"
+
+
+def test_the_tables_of_trust_need_what_bench_verdict_wrote(tmp_path, trust):
+    page = "<!-- table: federations -->\n<!-- /table -->\n<!-- table: words -->\n<!-- /table -->\n"
+    (tmp_path / "detection.json").write_text('{"tasks": {}}')
+    with pytest.raises(MarkdownError, match="run: fedlmd bench verdict"):
+        rewritten(page, results_at(tmp_path / "detection.json"))
+    (tmp_path / "verdict.json").write_text(json.dumps(trust))
+    new = rewritten(page, results_at(tmp_path / "detection.json"))
+    assert "| alike | **own, shrunk** | 0.0100 | 0.0480 | 0.0700 | 1 of 2 | 1.0% | 90.0% |" in new
+    assert "| alike | known | 80.00% | 15.00% | 5.00% | 0.100% |" in new
+    assert "| alike | unknown digits | 2.00% | 8.00% | 90.00% |  |" in new
 
 
 def test_only_what_is_marked_changes_and_once_is_enough(result):
@@ -66,9 +89,9 @@ def test_a_figure_that_was_changed_by_hand_shows(result):
     assert rewritten(page.replace("0.9600", "0.9700"), result) == page
 
 
-def test_every_table_has_as_many_cells_in_each_row(result):
+def test_every_table_has_as_many_cells_in_each_row(result, trust):
     for name, make in TABLES.items():
-        rows = cells(make(result))
+        rows = cells(make({**result, "trust": trust}))
         assert len(rows) > 2, name
         assert len({len(row) for row in rows}) == 1, name
 

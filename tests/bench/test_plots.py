@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.bench.plots import PlotError, apart, cost_picture, figure, roc, roc_picture
+from fedlmd.bench.plots import PlotError, apart, cost_picture, figure, rates_picture, roc, roc_picture
 from fedlmd.detection import separation
 
 
@@ -76,3 +76,12 @@ def test_detection_against_cost_is_drawn_even_for_a_perfect_detector():
     points = {"verdict": (0.4, 1.0), "lmd": (5.0, 0.9), "energy": (0.01, 0.95), "max-logit": (0.01, 0.95)}
     assert size(cost_picture("Digits", points)) == (1280, 800)
     assert size(cost_picture("Digits", {"verdict": (0.4, 0.3)})) == (1280, 800)
+
+
+def test_false_alarms_are_drawn_for_every_kind_of_federation():
+    pytest.importorskip("matplotlib")
+    workers = [{"rate": 0.05 + i / 100, "low": 0.04, "high": 0.06} for i in range(5)]
+    kind = {"title": "alike", "rates": {mode: {"0.05": {"workers": workers}} for mode in ("pooled", "own", "shrunk")}}
+    wide, narrow = (size(rates_picture(of, 0.05)) for of in ({"a": kind, "b": kind}, {"a": kind}))
+    assert narrow == (624, 576)
+    assert wide == (1120, 576)

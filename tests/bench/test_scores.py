@@ -4,9 +4,8 @@ import torch
 
 from fedlmd.bench.contenders import Contender
 from fedlmd.bench.scores import Scores, batches_of, keep, kept, key_of, score
-from fedlmd.data import load
+from fedlmd.data import load, some
 from fedlmd.detection import MaxLogit
-from fedlmd.evaluation import some
 
 SCORES = Scores(torch.tensor([0.5, 1.5]), torch.tensor([2.5]), seconds=0.3, gflop=1.25, evaluations=3.0)
 

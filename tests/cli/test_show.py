@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from fedlmd.answer import Answer
 from fedlmd.cli import app
-from fedlmd.cli.show import asked_line, event_line, round_line, write
+from fedlmd.cli.show import asked_line, drift_line, event_line, in_words, round_line, write
 from fedlmd.demo import Asked, RoundDone
 
 METRICS = {"accuracy": 0.5, "classifier-loss": 0.25, "num-examples": 70}
@@ -23,10 +25,22 @@ def test_an_event_is_told_in_words():
     assert event_line(event) == '[bold]refused[/] {"worker": "a", "reason": "it holds a NaN"}'
 
 
-def test_an_answer_is_marked_right_or_wrong():
-    answer = {"is_ood": True, "prediction": 3, "score": 5.0, "threshold": 3.0, "p_value": 0.01}
+def test_an_answer_is_marked_right_or_wrong_or_open():
+    answer = {"is_ood": True, "verdict": "unknown", "prediction": 3, "score": 5.0, "threshold": 3.0, "p_value": 0.01}
     assert "✓" in asked_line(Asked("server", "7", False, answer))
     assert "✗" in asked_line(Asked("server", "3", True, answer))
+    unsure = asked_line(Asked("server", "3", True, {**answer, "is_ood": False, "verdict": "uncertain"}))
+    assert "?" in unsure
+    assert "it says uncertain, perhaps a 3, " in unsure
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [("known", "a 3 (score"), ("unknown", "unknown, closest to a 3 ("), ("uncertain", "uncertain, perhaps a 3 (")],
+)
+def test_each_verdict_has_its_sentence(verdict, words):
+    said = Answer("3", verdict == "unknown", {"3": 1.0}, 5.0, 3.0, 0.01, 0.05, "verdict", {}, "abc", verdict)
+    assert in_words(said).startswith(words)
 
 
 def test_json_goes_to_a_file_or_to_standard_output(tmp_path, capsys):
@@ -40,3 +54,15 @@ def test_help_names_every_verb():
     said = CliRunner().invoke(app, ["--help"]).stdout
     for verb in ("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "bench"):
         assert verb in said
+
+
+def test_a_drift_watch_is_told_with_its_share_of_strange_images():
+    below = [{"level": 0.01, "images": 3, "limit": 0.0292}]
+    steady = {"alarm": None, "images": 150, "started": "2026-05-01T12:00:00Z", "below": below}
+    assert drift_line(steady) == (
+        "[green]steady[/]; 150 images since 2026-05-01T12:00:00Z, 2.0% of them with p of at most 0.01, "
+        "where 2.9% can be chance"
+    )
+    alarm = {"since": 90, "image": 120, "time": "2026-05-02T12:00:00Z"}
+    said = drift_line({**steady, "alarm": alarm})
+    assert said.startswith("[red]drifting[/] since about image 90, noticed at image 120, 2026-05-02T12:00:00Z; 150")

@@ -17,6 +17,7 @@ from fedlmd.federation.messages import (
     unpack_reply,
     unpack_request,
     unpack_weights,
+    wire_size,
 )
 
 WEIGHTS = {
@@ -47,6 +48,12 @@ def test_what_flowers_strategies_add_to_the_config_reaches_the_worker():
     record["server-round"], record["proximal-mu"] = 3, 0.25
     content = RecordDict({"arrays": pack_weights(WEIGHTS), "config": record})
     assert unpack_request(Message(content, 7, "train")).config == {"run": "r", "round": 3, "proximal-mu": 0.25}
+
+
+def test_the_size_of_metrics_on_the_way_is_eight_bytes_for_each_number_and_little_more():
+    sketch = {"count": 500, "values": [0.5] * 191}
+    assert 192 * 8 <= wire_size({"verdict": sketch}) <= 192 * 8 + 150
+    assert wire_size({"verdict": sketch, "lmd": sketch}) - wire_size({"verdict": sketch}) <= 192 * 8 + 100
 
 
 def test_a_reply_survives_the_way_with_inner_dicts_and_mixed_lists():

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from fedlmd.artifacts import half
+from fedlmd.detection import LEVELS, Sketch
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import PERCENTS, Plan, StrategyPlan
 from fedlmd.federation.release import (
@@ -11,8 +13,11 @@ from fedlmd.federation.release import (
     mixture_quantiles,
     pool_moments,
     pool_sketches,
-    usual_names,
+    sites_of,
+    threshold,
+    usual_form,
 )
+from fedlmd.self_test import LOGITS, VERDICT
 
 
 def test_pooled_moments_are_those_of_all_scores_together():
@@ -75,6 +80,12 @@ def test_sketches_are_pooled_detector_by_detector():
     assert pooled == {"a": {"count": 2, "values": [0.0, 1.0]}, "b": {"count": 6, "values": [2.0, 2.0]}}
 
 
+def test_workers_that_share_a_name_have_no_calibration_of_their_own():
+    a, b = ({"lmd": {"count": count, "values": [0.0, 1.0]}} for count in (1, 2))
+    assert sites_of([Reply("a", a), Reply("b", b)]) == {"a": a, "b": b}
+    assert sites_of([Reply("a", a), Reply("a", b)]) == {}
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -107,9 +118,11 @@ def test_broken_sketches_are_refused(bad):
     assert check_sketches({"a": {"count": 2, "values": [0.0, 0.0]}}, [0.0, 1.0]) is None
 
 
-def test_the_usual_detectors_are_those_of_most_workers():
+def test_the_usual_form_is_that_of_most_workers_with_the_shapes_of_arrays():
     replies = [Reply("0", {"a": 1}), Reply("1", {"a": 1, "b": 2}), Reply("2", {"b": 1, "a": 2})]
-    assert usual_names(replies) == {"a", "b"}
+    assert usual_form(replies) == {("a", ()), ("b", ())}
+    arrays = [Reply(str(size), weights={"s": np.zeros((size, 2), np.float32)}) for size in (3, 5, 5)]
+    assert usual_form(arrays) == {("s", (5, 2))}
 
 
 def test_halved_weights_that_would_overflow_stay_whole():
@@ -138,8 +151,29 @@ def test_the_card_keeps_its_base_and_gains_calibration_metrics_and_training():
         "alpha": 0.05,
         "moments": {"a": {"count": 4, "mean": 1.0, "std": 0.5}},
         "sketches": {"a": {"count": 4, "values": [0.0, 3.0]}},
+        "sites": {"s": {"a": {"count": 4, "values": [0.0, 3.0]}}},
         "workers": ["s"],
     }
     assert card["metrics"] == {"accuracy": 0.75, "images": 8, "workers": {"s": {"accuracy": 0.75}}}
     assert card["training"]["strategy"] == {"name": "fedprox", "mu": 0.1}
     assert card["training"]["parameters"] == 6
+
+
+@pytest.mark.parametrize("count", [3, 19, 20, 400])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.5])
+def test_the_servers_threshold_is_the_one_that_answers_have(count, alpha):
+    sketch = Sketch.of(torch.randn(count, generator=torch.Generator().manual_seed(count)))
+    assert threshold(vars(sketch), LEVELS, alpha) == sketch.threshold(alpha)
+
+
+def test_the_card_gets_a_self_test_where_the_workers_gave_findings():
+    plan = Plan("r", 3, "x", levels=(0.0, 1.0), card={"calibration": {"alpha": 0.5}})
+    moments = [Reply("s", {VERDICT: {"count": 100, "mean": 1.0, "std": 0.5}})]
+    findings = {LOGITS: np.eye(3, dtype=np.float32), VERDICT: np.array([1.0, 10.0, 10.2], np.float32)}
+    sketches = [Reply("s", {VERDICT: {"count": 100, "values": [0.0, 10.0]}}, findings)]
+    card = finish_release(plan, {}, {}, {"moments": moments, "thresholds": sketches})
+    # The lowest and the highest of 100 scores tell no more than that p-values are low above the highest.
+    assert card["self_test"]["unknown"] == [False, False, True]
+    assert card["self_test"]["findings"][LOGITS] == np.eye(3).tolist()
+    without = finish_release(plan, {}, {}, {"moments": moments, "thresholds": [Reply("s", sketches[0].metrics)]})
+    assert "self_test" not in without

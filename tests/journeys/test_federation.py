@@ -85,13 +85,19 @@ def test_workers_hold_no_image_in_common(events):
     assert sum(images.values()) == pytest.approx(0.9 * np.isin(labels, [0, 1, 2]).sum(), rel=1e-3)
 
 
-def test_every_node_gives_the_same_answer_from_the_same_release(cluster, events):
+def test_every_node_gives_the_same_score_and_class_and_judges_by_its_own_images(cluster, events):
     answers = [NodeClient(node.url).infer(picture("1")) for node in cluster.nodes]
     assert {answer["release"] for answer in answers} == {events[-1]["release"]}
     for answer in answers[1:]:
         assert answer["score"] == pytest.approx(answers[0]["score"], abs=1e-4)
-        assert answer["is_ood"] == answers[0]["is_ood"]
         assert answer["prediction"] == answers[0]["prediction"]
+    # Each worker judges by its own images, the server by all.
+    release = artifacts.load(cluster.home / "server" / "releases" / events[-1]["release"])
+    for node, answer in zip(cluster.nodes, answers, strict=True):
+        limit = Answerer(release, node.name).sketches["verdict"].threshold(answer["alpha"])
+        assert answer["threshold"] == pytest.approx(limit)
+        assert answer["is_ood"] == (answer["p_value"] <= answer["alpha"])
+    assert len({answer["threshold"] for answer in answers}) > 1
 
 
 def test_the_release_says_how_it_was_made_and_what_it_reached(cluster, events):
@@ -100,6 +106,9 @@ def test_the_release_says_how_it_was_made_and_what_it_reached(cluster, events):
     assert release.card["settings"]["labels"] == ["0", "1", "2"]
     # 2 sites x at most 60 held-back images, each scored by every detector.
     assert {of["count"] for of in release.card["calibration"]["sketches"].values()} == {120}
+    assert len(release.card["self_test"]["unknown"]) == 8
+    sites = release.card["calibration"]["sites"]
+    assert {name: of["verdict"]["count"] for name, of in sites.items()} == {"client1": 60, "client2": 60}
     # The workers' evaluation images are together all of MNIST's test images of these labels.
     everything = load("mnist", "eval", labels=["0", "1", "2"])
     measured = evaluate(Answerer(release).networks.classifier, everything)

@@ -31,15 +31,44 @@ def test_every_stage_gives_maps_of_half_the_resolution():
     assert [tuple(of.shape) for of in maps] == [(2, 8, 14, 14), (2, 16, 7, 7), (2, 24, 4, 4)]
 
 
-def test_with_one_view_the_logits_are_the_head_on_the_last_maps_means():
+def cubic_mean(model, images):
+    """What the head sees of images, from the last maps by hand; what is not above nought counts as next to nothing."""
+    last = model.maps(images)[-1]
+    return torch.where(last > 1e-4, last, torch.tensor(1e-4)).flatten(2).pow(3).mean(2).pow(1 / 3)
+
+
+def test_with_one_view_the_logits_are_the_head_on_the_cubic_means_of_the_last_maps():
     model, images = build(views=1), torch.randn(2, 1, 28, 28)
-    torch.testing.assert_close(model(images), model.head(model.maps(images)[-1].mean((2, 3))))
+    torch.testing.assert_close(model(images), model.head(cubic_mean(model, images)))
+
+
+def test_the_cubic_mean_lies_between_the_mean_and_the_maximum_over_positions():
+    model, images = build(), torch.randn(4, 1, 28, 28)
+    last = model.maps(images)[-1].clamp(min=1e-4)
+    assert (model.pooled(images) >= last.mean((2, 3))).all()
+    assert (model.pooled(images) <= last.amax((2, 3)) + 1e-6).all()
+
+
+def test_an_image_without_any_feature_still_has_a_gradient():
+    model = build(views=1)
+    with torch.no_grad():
+        model.stages[-1].norm2.weight.zero_()
+        model.stages[-1].norm2.bias.zero_()
+    model(torch.zeros(1, 1, 28, 28)).sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())
+
+
+def test_the_embedding_is_what_the_head_sees_of_every_view_in_turn():
+    model, images = build(views=4), torch.randn(3, 1, 28, 28)
+    by_hand = torch.cat([cubic_mean(model, turned(images, view)) for view in range(4)], dim=1)
+    torch.testing.assert_close(model.embedding(images), by_hand)
+    torch.testing.assert_close(model.logits(by_hand), model(images))
 
 
 @pytest.mark.parametrize("views", [4, 8])
 def test_a_labels_logit_is_the_mean_over_the_views_each_judged_as_itself(views):
     model, images = build(views=views, classes=3), torch.randn(2, 1, 28, 28)
-    heads = [model.head(model.maps(turned(images, view))[-1].mean((2, 3))) for view in range(views)]
+    heads = [model.head(cubic_mean(model, turned(images, view))) for view in range(views)]
     # The head's outputs are ordered by label, then view.
     by_hand = torch.stack(
         [sum(heads[view][:, label * views + view] for view in range(views)) / views for label in range(3)], dim=1

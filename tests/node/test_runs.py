@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedlmd import artifacts
-from fedlmd.answer import build
 from fedlmd.detection import LEVELS
 from fedlmd.federation.events import EventLog
+from fedlmd.networks import build
 from fedlmd.node import PRETRAINED_FOLDER, NodeConfig
 from fedlmd.node.runs import ServerRuns, plan_of, summarise
 from fedlmd.service import Refused, RunRequest
@@ -46,8 +46,8 @@ def test_the_shipped_detector_is_taken_as_it_is_and_not_trained(runs):
 
 
 def test_the_shipped_detector_is_refused_for_other_labels_or_shapes(runs):
-    with pytest.raises(Refused, match="knows the labels 0, 1, 2, 3, 4"):
-        runs.first_weights(Settings(), pretrained_detector=True)
+    with pytest.raises(Refused, match="knows the labels 0, 1, 2, 3, 4 or 0, 1, 2, 3, 4, 5, 6, 7, 8, 9;"):
+        runs.first_weights(from_mapping({"labels": ["0", "1"]}), pretrained_detector=True)
     other = from_mapping({"labels": FIVE, "models": {"denoiser": [32, 64]}})
     with pytest.raises(Refused, match="another shape"):
         runs.first_weights(other, pretrained_detector=True)

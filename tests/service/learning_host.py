@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from fedlmd import artifacts
-from fedlmd.answer import Answerer
+from fedlmd.answer import VERDICT, Answerer
 from fedlmd.learner import Learner
+from fedlmd.node.drift import KeptWatch
 from fedlmd.progress import Progress, Result
 from fedlmd.service import PRETRAINED, Busy, ReleaseSummary, RunSummary, Unavailable, UnknownRelease, UnknownRun
 from fedlmd.settings import from_mapping
@@ -34,6 +35,7 @@ class LearningHost:
         self.current = None
         self.working = threading.Lock()
         self.answerers = {}
+        self.watch = KeptWatch(home.parent / f"{home.name}-drift.json", every=0.0)
 
     @property
     def progress(self):
@@ -66,6 +68,24 @@ class LearningHost:
 
     def use(self, release):
         self.current = self.answerer(release).release.id
+
+    @property
+    def watched(self):
+        return self.watch.look(self.current)
+
+    def observe(self, answer, calibrated_on, image):
+        if answer.release == self.current:
+            self.watch.observe(answer.release, calibrated_on, answer.p_value, image)
+
+    def drift(self):
+        return self.watch.report(*self.watchable())
+
+    def reset_drift(self):
+        return self.watch.reset(*self.watchable())
+
+    def watchable(self):
+        answerer = self.answerer(None)
+        return answerer.release.id, answerer.sketches[VERDICT].count
 
     def train(self, request):
         if not self.working.acquire(blocking=False):

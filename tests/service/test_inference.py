@@ -25,6 +25,7 @@ FIELDS = {
     "detector",
     "scores",
     "release",
+    "verdict",
 }
 
 
@@ -42,7 +43,7 @@ def test_the_answer_is_what_the_answerer_says(answering, trained, digit):
     assert body["threshold"] == pytest.approx(expected.threshold)
     assert body["probabilities"] == pytest.approx(expected.probabilities, rel=1e-4)
     assert sum(body["probabilities"].values()) == pytest.approx(1)
-    assert set(body["scores"]) == {"max-logit", "one-step", "verdict"}
+    assert set(body["scores"]) == {"mahalanobis", "one-step", "verdict"}
     assert (body["alpha"], body["detector"], body["release"]) == (0.05, "verdict", trained.current)
 
 
@@ -73,8 +74,9 @@ def test_without_enough_images_for_an_alpha_there_is_no_threshold(answering, dig
 
 def test_an_explanation_comes_as_pictures(answering, digit):
     explanation = infer(answering, digit, explain=True).json()["explanation"]
-    pictures = [explanation["image"], *explanation["masks"], *explanation["reconstructions"], explanation["heat_map"]]
-    assert [opened(picture).size for picture in pictures] == [(28, 28)] * 6
+    pictures = [explanation[name] for name in ("image", "median", "heat_map")]
+    pictures += explanation["masks"] + explanation["reconstructions"]
+    assert [opened(picture).size for picture in pictures] == [(28, 28)] * 19
     original = np.asarray(Image.open(io.BytesIO(digit)))
     assert np.array_equal(np.asarray(opened(explanation["image"])), original)
     assert set(np.unique(np.asarray(opened(explanation["masks"][0])))) == {0, 255}

@@ -17,6 +17,7 @@ from tests.service.learning_host import LearningHost
 def test_health_says_who_is_there(answering, trained):
     body = answering.get("/health").raise_for_status().json()
     assert body.pop("uptime") >= 0
+    assert body.pop("drift") in (None, {"state": "steady", "images": trained.drift().images, "alarms": 0})
     assert body == {
         "status": "ok",
         "name": "worker1",
@@ -51,6 +52,8 @@ def test_the_documentation_describes_every_route(answering):
         "GET /v1/jobs/{job}",
         "GET /v1/jobs/{job}/events",
         "DELETE /v1/jobs/{job}",
+        "GET /v1/drift",
+        "DELETE /v1/drift",
         "GET /v1/release",
         "PUT /v1/release",
         "GET /v1/releases",
@@ -105,7 +108,7 @@ PROGRAM = """
 import socket, sys
 from fedlmd.service import create_app, serve
 class Host:
-    name, role, current, progress = "client1", "worker", None, None
+    name, role, current, progress, watched = "client1", "worker", None, None, None
 serve(create_app(Host()), "127.0.0.1", int(sys.argv[1]))
 print("closed in good order")
 """

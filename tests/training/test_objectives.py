@@ -8,6 +8,7 @@ from torch import nn
 from fedlmd.diffusion import Schedule
 from fedlmd.models import DenoiserConfig, UNet, turned
 from fedlmd.training import Batch, classification, denoising, proximal
+from fedlmd.training.objectives import FOCUS
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
 
@@ -97,10 +98,13 @@ def test_the_denoising_loss_is_the_squared_error_of_the_velocity_by_hand():
     assert loss.item() == pytest.approx((alpha * x_t / sigma).square().mean().item(), rel=1e-4)
 
 
-def test_noise_levels_are_uniform_and_stratified_over_the_batch():
+def test_half_of_the_noise_levels_are_uniform_and_half_lie_in_the_focus_stratified_over_the_batch():
+    low, high = (int(1000 * level) for level in FOCUS)
     for seed in range(20):
         _, _, t, _ = seen(0.0, count=100, seed=seed)
-        assert torch.equal(t // 10, torch.arange(100))
+        everywhere, focus = t[:50], t[50:]
+        assert torch.equal(everywhere // 20, torch.arange(50))
+        assert torch.equal((focus - low) * 50 // (high - low), torch.arange(50))
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.25, 65, 135), (1.0, 400, 400)])
@@ -131,8 +135,11 @@ def test_the_exact_denoiser_of_two_images_has_the_irreducible_loss_and_every_cha
     def loss(network):
         return denoising(SCHEDULE, 10, label_dropout=1.0, generator=generator())(Module(network), batch).item()
 
-    # E|v - E[v|x_t]|^2 = Var(x_0 | x_t) / sigma^2, here p (1 - p) |a - b|^2 / sigma^2 with p drawn along the levels.
-    t = torch.arange(1000).repeat_interleave(8)
+    # E|v - E[v|x_t]|^2 = Var(x_0 | x_t) / sigma^2, here p (1 - p) |a - b|^2 / sigma^2 with p drawn along the levels,
+    # half of them everywhere and half in the focus.
+    low, high = (int(1000 * level) for level in FOCUS)
+    everywhere, focus = torch.arange(1000).repeat_interleave(4), torch.arange(low, high)
+    t = torch.cat([everywhere, focus.repeat_interleave(9)[:4000]])
     x_t = SCHEDULE.add_noise(images.repeat(4000, 1, 1, 1), torch.randn(8000, 1, 28, 28, generator=generator(5)), t)
     p = exact.posterior(x_t, t)[:, 0]
     apart = (images[0] - images[1]).double().square().mean()

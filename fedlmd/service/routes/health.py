@@ -8,7 +8,7 @@ from dataclasses import asdict
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
-from fedlmd.service.schema import Health, ProgressBody
+from fedlmd.service.schema import DriftCount, Health, ProgressBody
 from fedlmd.service.state import Service, ServiceOf
 
 __all__ = ["router"]
@@ -25,7 +25,7 @@ async def health(service: ServiceOf) -> Health:
 def look(service: Service) -> Health:
     """Ask the host; in a thread, since the trainer is another process."""
     host = service.host
-    progress = host.progress
+    progress, watched = host.progress, host.watched
     return Health(
         status="ok",
         name=host.name,
@@ -34,5 +34,6 @@ def look(service: Service) -> Health:
         training=progress is not None,
         progress=ProgressBody(**asdict(progress)) if progress else None,
         jobs=sum(job.state == "running" for job in service.jobs.list()),
+        drift=DriftCount(state=watched.state, images=watched.images, alarms=watched.alarms) if watched else None,
         uptime=round(time.monotonic() - service.started, 3),
     )

@@ -79,17 +79,20 @@ async def files(
     },
 )
 async def infer(
-    images: Annotated[list[bytes], Depends(files)], chosen: Annotated[Options, Depends(options)], service: ServiceOf
+    images: Annotated[list[bytes], Depends(files)],
+    chosen: Annotated[Options, Depends(options)],
+    service: ServiceOf,
+    watch: Annotated[bool, Query(description="False keeps test images out of the drift watch.")] = True,
 ) -> InferBody:
     """Classify an image and say whether it is of a class that was never learnt.
 
     Sizes, colours and depths other than the release's are converted: white ink on black is expected.
     """
-    return await run_sync(answer, service, images, chosen, limiter=service.inference)
+    return await run_sync(answer, service, images, chosen, watch, limiter=service.inference)
 
 
-def answer(service: Service, files: list[bytes], chosen: Options) -> InferBody:
-    """Decode, answer, draw; in a thread."""
+def answer(service: Service, files: list[bytes], chosen: Options, watch: bool) -> InferBody:
+    """Decode, answer, draw, count; in a thread."""
     start = time.monotonic()
     answerer = service.host.answerer(chosen.release)
     if chosen.detector not in answerer.choices:
@@ -102,6 +105,9 @@ def answer(service: Service, files: list[bytes], chosen: Options) -> InferBody:
     if chosen.explain:
         for number, body in enumerate(bodies):
             body.explanation = explanation(answerer, images[number : number + 1], answers[number])
+    if watch and chosen.detector == VERDICT:
+        # The reference is not traffic: whoever sends it says that it is known.
+        service.host.observe(answers[0], answerer.sketches[VERDICT].count, images[0].numpy().tobytes())
     fields = {name: getattr(bodies[0], name) for name in bodies[0].model_fields_set}
     if len(bodies) > 1:
         fields["reference"] = bodies[1]
@@ -121,6 +127,7 @@ def answer_body(answer: Answer) -> AnswerBody:
         detector=answer.detector,
         scores=answer.scores,
         release=answer.release,
+        verdict=answer.verdict,
     )
 
 
@@ -139,6 +146,7 @@ def explanation(answerer: Answerer, image: Float[Tensor, "1 c h w"], answer: Ans
         image=data_uri(png(channels_last(to_pixels(image[0]).numpy()))),
         masks=[data_uri(png(channels_last(keep.numpy().astype("uint8") * 255))) for keep in seen.keep],
         reconstructions=[data_uri(png(channels_last(to_pixels(copy).numpy()))) for copy in seen.reconstructions],
+        median=data_uri(png(channels_last(to_pixels(seen.median).numpy()))),
         heat_map=data_uri(png(heat_map(seen.heat.numpy()))),
         overview=data_uri(png(overview(Row(image[0], seen, answer)))),
     )

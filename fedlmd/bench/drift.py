@@ -1,0 +1,121 @@
+"""How soon the drift watch notices unknown images, and how often it cries wolf."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fedlmd.detection import DriftConfig, DriftWatch, Sketch
+
+__all__ = ["SHARES", "delay", "drift_figures", "false_alarms"]
+
+SHARES = (0.05, 0.1, 0.2)
+"""Shares of unknown images in a stream that drifts."""
+
+LONGEST = 10_000
+"""Images after which a stream is given up, or is long enough."""
+
+# The streams are not of any time.
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+Stream = Iterator[float]
+
+
+def drift_figures(
+    known: Float[Tensor, " k"],
+    unknown: Float[Tensor, " u"],
+    calibration: int = 1000,
+    seeds: Sequence[int] = range(20),
+    config: DriftConfig | None = None,
+) -> dict[str, float | int | None]:
+    """Delay and false alarms of the watch, on streams drawn with replacement from scores that were measured.
+
+    Args:
+        known: scores of known images. Each seed draws the calibration anew, and the stream from the others.
+        unknown: scores of unknown images.
+        calibration: how many known images the p-values are taken from, through a ``Sketch`` as a release's are.
+        seeds: each gives one calibration, one steady stream and one of each of ``SHARES``.
+        config: how to test; None for the default.
+
+    Returns:
+        ``drift_delay_5pct_median`` and ``drift_delay_5pct_p90``, likewise for 10 and 20: images from the first of a
+        drifting stream to the alarm; None where it had not come after ``LONGEST``.
+        ``false_drift_alarms_per_10000``: in steady images, the mean over the seeds; the watch is reset after each.
+        ``drift_seeds``: how many seeds. ``drift_calibration_images``: how many images.
+
+    Raises:
+        ValueError: when scores are too few, or not finite.
+    """
+    enough = 1 <= calibration < len(known) and len(unknown) > 0 and len(seeds) > 0
+    if not enough or not all(torch.isfinite(of).all() for of in (known, unknown)):
+        raise ValueError(
+            f"drift is measured with finite scores of unknown images and of more than {calibration} known ones, "
+            "and with seeds; some are missing"
+        )
+    config = DriftConfig() if config is None else config
+    delays: dict[float, list[float]] = {share: [] for share in SHARES}
+    alarms = []
+    for seed in seeds:
+        steady, strange = p_values(known, unknown, calibration, seed)
+        for share, found in delays.items():
+            found.append(delay(calibration, stream(steady, strange, share, seed), config))
+        alarms.append(false_alarms(calibration, stream(steady, strange, 0.0, seed), config))
+    figures = {
+        f"drift_delay_{100 * share:.0f}pct_{name}": quantile(found, level)
+        for share, found in delays.items()
+        for name, level in (("median", 0.5), ("p90", 0.9))
+    }
+    wolf = float(np.mean(alarms))
+    return {
+        **figures,
+        "false_drift_alarms_per_10000": wolf,
+        "drift_seeds": len(seeds),
+        "drift_calibration_images": calibration,
+    }
+
+
+def p_values(
+    known: Float[Tensor, " k"], unknown: Float[Tensor, " u"], calibration: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """p-values of the known images that a drawn calibration leaves over, and of the unknown ones."""
+    order = torch.from_numpy(np.random.default_rng([seed, calibration]).permutation(len(known)))
+    sketch = Sketch.of(known[order[:calibration]])
+    steady, strange = (
+        np.array([sketch.p_value(float(score)) for score in of]) for of in (known[order[calibration:]], unknown)
+    )
+    return steady, strange
+
+
+def stream(steady: np.ndarray, strange: np.ndarray, share: float, seed: int) -> Stream:
+    """p-values of ``LONGEST`` images, each an unknown one's with a chance of ``share``."""
+    rng = np.random.default_rng([seed, round(1000 * share)])
+    is_strange = rng.random(LONGEST) < share
+    drawn = np.where(is_strange, rng.choice(strange, LONGEST), rng.choice(steady, LONGEST))
+    yield from drawn.tolist()
+
+
+def delay(count: int, stream: Stream, config: DriftConfig) -> float:
+    """Images up to the alarm, of a watch that begins with the stream; infinite where none comes."""
+    watch = DriftWatch("bench", count, NEVER, config)
+    return next((number for number, p in enumerate(stream, 1) if watch.observe(p, NEVER)), math.inf)
+
+
+def false_alarms(count: int, stream: Stream, config: DriftConfig) -> int:
+    """Alarms in a stream, each of them reset at once."""
+    watch = DriftWatch("bench", count, NEVER, config)
+    for p in stream:
+        if watch.observe(p, NEVER):
+            watch.reset(NEVER)
+    return watch.alarms
+
+
+def quantile(delays: Sequence[float], level: float) -> float | None:
+    """The least delay that a share of ``level`` does not exceed; None where that is infinite."""
+    found = sorted(delays)[max(0, math.ceil(level * len(delays)) - 1)]
+    return found if math.isfinite(found) else None

@@ -1,0 +1,142 @@
+import json
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from fedlmd.node.drift import REMEMBERED, KeptWatch
+
+ONE, OTHER = "aaaabbbbcccc", "ddddeeeeffff"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "drift.json"
+
+
+def ask(watch, p_values, release=ONE, first=0):
+    """Distinct images, told apart by their number."""
+    for number, p in enumerate(p_values, first):
+        watch.observe(release, 500, float(p), str(number).encode())
+
+
+def test_a_node_without_a_file_begins_without_a_word(path, caplog):
+    watch = KeptWatch(path)
+    assert watch.look(ONE) is None
+    watch.save()
+    assert not path.exists()
+    assert caplog.text == ""
+
+
+def test_a_restart_goes_on_where_the_file_left_off(path):
+    before = KeptWatch(path)
+    ask(before, np.random.default_rng(0).random(300))
+    before.save()
+    after = KeptWatch(path)
+    assert after.look(ONE) == before.look(ONE)
+    assert after.look(ONE).images == 300
+    ask(after, [0.002] * 30, first=300)
+    report = after.look(ONE)
+    assert report.state == "drifting"
+    assert report.alarm.since in range(295, 302)
+
+
+def test_an_alarm_is_in_the_file_and_in_the_log_before_the_answer_is_given(path, caplog):
+    watch = KeptWatch(path, every=1e9)
+    ask(watch, [0.5] * 10)
+    ask(watch, [0.002] * 10, first=10)
+    assert json.loads(path.read_text())["alarm"]["since"] == 11
+    assert KeptWatch(path).look(ONE).state == "drifting"
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"release {ONE} can account for, since about image 11" in record.getMessage()
+
+
+def test_the_file_is_written_now_and_then_not_at_every_image(path):
+    watch = KeptWatch(path, every=1e9)
+    ask(watch, [0.5] * 10)
+    assert sum(json.loads(path.read_text())["cells"]) == 1
+    watch.every = 0.0
+    ask(watch, [0.5], first=10)
+    assert sum(json.loads(path.read_text())["cells"]) == 11
+
+
+def test_another_release_begins_another_watch(path):
+    watch = KeptWatch(path)
+    ask(watch, [0.002] * 30)
+    assert watch.look(ONE).state == "drifting"
+    assert watch.look(OTHER) is None
+    ask(watch, [0.5], release=OTHER)
+    assert (watch.look(OTHER).state, watch.look(OTHER).images, watch.look(OTHER).alarms) == ("steady", 1, 0)
+    assert KeptWatch(path).look(ONE) is None
+
+
+def test_a_reset_is_kept(path):
+    watch = KeptWatch(path)
+    ask(watch, [0.002] * 30)
+    assert watch.reset(ONE, 500).state == "steady"
+    again = KeptWatch(path).look(ONE)
+    assert (again.state, again.images, again.alarms) == ("steady", 0, 1)
+
+
+def test_an_image_that_was_asked_lately_does_not_count_again(path):
+    watch = KeptWatch(path)
+    for _ in range(50):
+        watch.observe(ONE, 500, 1 / 501, b"the same")
+    assert (watch.look(ONE).images, watch.look(ONE).state) == (1, "steady")
+    ask(watch, [0.5] * REMEMBERED)
+    watch.observe(ONE, 500, 1 / 501, b"the same")
+    assert watch.look(ONE).images == REMEMBERED + 2
+    assert len(watch.digests) == REMEMBERED
+
+
+def test_no_image_and_no_digest_is_in_the_file(path):
+    watch = KeptWatch(path)
+    watch.observe(ONE, 500, 0.5, b"a secret picture")
+    watch.save()
+    [digest] = watch.digests
+    text = path.read_text()
+    assert "secret" not in text
+    assert digest.hex() not in text
+
+
+def test_images_from_many_threads_all_count(path):
+    watch = KeptWatch(path, every=0.0)
+
+    def ask_some(thread):
+        for number in range(25):
+            watch.observe(ONE, 500, 0.5, f"{thread} {number}".encode())
+
+    threads = [threading.Thread(target=ask_some, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert watch.look(ONE).images == 200
+    assert KeptWatch(path).look(ONE).images == 200
+    assert [of.name for of in path.parent.iterdir()] == ["drift.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", '{"format": 1}', "\0" * 100, "[" * 100_000, '{"format": 2, "release": "a"}'],
+    ids=["empty", "torn", "null", "parts missing", "zeros", "deep", "of a later version"],
+)
+def test_a_damaged_file_is_named_in_the_log_and_a_fresh_watch_begins(path, text, caplog):
+    path.write_text(text)
+    watch = KeptWatch(path)
+    [record] = caplog.records
+    assert str(path) in record.getMessage()
+    assert "the watch begins anew" in record.getMessage()
+    ask(watch, [0.5] * 3)
+    watch.save()
+    assert KeptWatch(path).look(ONE).images == 3
+    assert len(caplog.records) == 1
+
+
+def test_a_file_that_cannot_be_written_stops_no_answer(tmp_path, caplog):
+    watch = KeptWatch(tmp_path / "gone" / "drift.json", every=0.0)
+    ask(watch, [0.5] * 3)
+    assert watch.look(ONE).images == 3
+    assert "cannot be written" in caplog.text
