@@ -15,6 +15,7 @@ from fedlmd.bench.results import COLUMNS, Line, lines, tasks_of
 __all__ = [
     "TABLES",
     "MarkdownError",
+    "ablation_table",
     "cost_table",
     "detection_table",
     "federations_table",
@@ -34,10 +35,13 @@ class MarkdownError(ValueError):
 
 
 def results_at(file: Path) -> dict[str, Any]:
-    """What ``fedlmd bench detection`` wrote, and under "trust" what ``fedlmd bench verdict`` wrote beside it, if so."""
+    """What ``fedlmd bench detection`` wrote, and what others wrote beside it, under their names in ``BESIDE``."""
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    trust = file.parent / "verdict.json"
-    return {**result, "trust": json.loads(trust.read_text(encoding="utf-8"))} if trust.exists() else result
+    for name, (command, _) in BESIDE.items():
+        other = file.parent / f"{command}.json"
+        if other.exists():
+            result[name] = json.loads(other.read_text(encoding="utf-8"))
+    return result
 
 
 def rewritten(text: str, result: Mapping[str, Any]) -> str:
@@ -58,8 +62,10 @@ def rewritten(text: str, result: Mapping[str, Any]) -> str:
     def fresh(found: re.Match[str]) -> str:
         if found[2] not in TABLES:
             raise MarkdownError(f"there is no table {found[2]!r}; there are {', '.join(TABLES)}")
-        if found[2] in TRUST and "trust" not in result:
-            raise MarkdownError(f"the table {found[2]!r} needs benchmarks/verdict.json; run: fedlmd bench verdict")
+        for name, (command, tables) in BESIDE.items():
+            if found[2] in tables and name not in result:
+                needed = f"benchmarks/{command}.json; run: fedlmd bench {command}"
+                raise MarkdownError(f"the table {found[2]!r} needs {needed}")
         return found[1] + TABLES[found[2]](result) + found[4]
 
     return MARKED.sub(fresh, text)
@@ -186,8 +192,19 @@ def words_table(result: Mapping[str, Any]) -> str:
     return table(["five workers", "images", "known", "uncertain", "unknown", "known, wrong label"], rows)
 
 
-TRUST = ("federations", "words")
-"""The tables that ``fedlmd bench verdict`` measures."""
+def ablation_table(result: Mapping[str, Any]) -> str:
+    """Every choice of the detector by itself, the release's own in bold; differences with their standard errors."""
+    rows, last = [], ""
+    for of in result["ablation"]["rows"]:
+        name = f"**{of['variant']}**" if of["default"] else of["variant"]
+        beside = "" if of["default"] else f"{of['difference']:+.4f} ± {of['error']:.4f}"
+        group, last = "" if of["group"] == last else of["group"], of["group"]
+        rows.append([group, name, f"{of['auroc']:.4f}", beside, number(of["nfe"]), number(of["ms"])])
+    return table(["group", "variant", "AUROC", "against the default", "NFE", "ms"], rows)
+
+
+BESIDE = {"trust": ("verdict", ("federations", "words")), "ablation": ("ablation", ("ablation",))}
+"""Of other commands than ``fedlmd bench detection``: the name of what one measured, the command, its tables."""
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "detection": detection_table,
@@ -195,5 +212,6 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "cost": cost_table,
     "federations": federations_table,
     "words": words_table,
+    "ablation": ablation_table,
 }
 """The tables by the name that a marker has."""

@@ -1,4 +1,4 @@
-"""Commands that measure what the README's tables say: bench rounds, accuracy, runtimes, detection, verdict, tables."""
+"""Commands that measure what the README's tables say: bench rounds, detection, verdict, ablation, tables and others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlmd.answer import VERDICT
-from fedlmd.bench import accuracy, detection, plots, rounds, runtimes, verdict
+from fedlmd.bench import ablation, accuracy, detection, plots, rounds, runtimes, verdict
+from fedlmd.bench.ablation import AblationBench
 from fedlmd.bench.detection import DetectionBench
-from fedlmd.bench.markdown import federations_table, number, results_at, rewritten, words_table
+from fedlmd.bench.markdown import ablation_table, federations_table, number, results_at, rewritten, words_table
 from fedlmd.bench.results import COLUMNS, PREDICTION, lines
 from fedlmd.bench.scores import kept
 from fedlmd.bench.verdict import HEADLINE, VerdictBench
@@ -164,11 +165,38 @@ def verdict_command(
             (pictures / "false-alarms.png").write_bytes(plots.rates_picture(result["federations"], HEADLINE))
 
 
+@bench_app.command("ablation")
+def ablation_command(
+    output: Annotated[Path, typer.Option(help="Folder for scores and the table; what is there is used.")] = Path(
+        "bench-output/ablation"
+    ),
+    release: Annotated[
+        str, typer.Option(help="A release's folder, or a shipped one's name; it knows some digits, not all.")
+    ] = ablation.DEFAULT,
+    images: Annotated[int, typer.Option(help="So many images of each kind.", min=2)] = 300,
+    threads: Threads = CORES,
+    json_file: JsonFile = Path("benchmarks/ablation.json"),
+) -> None:
+    """Measure what each choice of the detector buys, one varied at a time; can be stopped and goes on."""
+    torch.set_num_threads(threads)
+    for result in watched(ablation.measure(AblationBench(release, images), output)):
+        table = ablation_table({"ablation": result})
+        (output / "ablation.md").write_text(table, encoding="utf-8")
+        Console(highlight=False, soft_wrap=True).print(table, markup=False)
+        figures = result["figures"]
+        shares = (f"{figures[f'second_stage_{kind}']:.1%} of the {kind} images" for kind in ("known", "unknown"))
+        console().print(f"two stages: {' and '.join(shares)} got a second look; the table is in {output}/ablation.md")
+        write(result, json_file)
+
+
 @bench_app.command("tables")
 def tables_command(
     readme: Annotated[Path, typer.Option(help="The page whose marked tables are made anew.")] = Path("README.md"),
     json_file: Annotated[
-        Path, typer.Option("--json", help="What bench detection wrote; what bench verdict wrote lies beside it.")
+        Path,
+        typer.Option(
+            "--json", help="What bench detection wrote; what bench verdict and bench ablation wrote lies beside it."
+        ),
     ] = RESULT,
 ) -> None:
     """Bring the README's tables up to date with what was measured."""

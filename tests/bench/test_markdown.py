@@ -49,6 +49,21 @@ def trust():
     return {"federations": {"iid": kind}}
 
 
+@pytest.fixture(scope="module")
+def ablation():
+    cost = {"nfe": 3.0, "gflop": 0.4, "ms": 2.04}
+    own = {
+        "group": "one-step: levels",
+        "variant": "0.8",
+        "default": True,
+        "auroc": 0.98,
+        "difference": 0.0,
+        "error": 0.0,
+    }
+    other = {**own, "variant": "0.5", "default": False, "auroc": 0.91, "difference": -0.07, "error": 0.0123}
+    return {"rows": [{**own, **cost}, {**other, **cost}, {**own, **cost, "group": "lmd: steps", "variant": "8"}]}
+
+
 def cells(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
@@ -74,6 +89,18 @@ def test_the_tables_of_trust_need_what_bench_verdict_wrote(tmp_path, trust):
     assert "| alike | unknown digits | 2.00% | 8.00% | 90.00% |  |" in new
 
 
+def test_the_table_of_choices_needs_what_bench_ablation_wrote(tmp_path, ablation):
+    page = "<!-- table: ablation -->\n<!-- /table -->\n"
+    (tmp_path / "detection.json").write_text('{"tasks": {}}')
+    with pytest.raises(MarkdownError, match=r"needs benchmarks/ablation.json; run: fedlmd bench ablation"):
+        rewritten(page, results_at(tmp_path / "detection.json"))
+    (tmp_path / "ablation.json").write_text(json.dumps(ablation))
+    own, other, steps = cells(rewritten(page, results_at(tmp_path / "detection.json")))[2:]
+    assert own == ["one-step: levels", "**0.8**", "0.9800", "", "3", "2.04"]
+    assert other == ["", "0.5", "0.9100", "-0.0700 ± 0.0123", "3", "2.04"]
+    assert steps[:2] == ["lmd: steps", "**8**"]
+
+
 def test_only_what_is_marked_changes_and_once_is_enough(result):
     new = rewritten(PAGE, result)
     assert "| old |" not in new
@@ -89,9 +116,9 @@ def test_a_figure_that_was_changed_by_hand_shows(result):
     assert rewritten(page.replace("0.9600", "0.9700"), result) == page
 
 
-def test_every_table_has_as_many_cells_in_each_row(result, trust):
+def test_every_table_has_as_many_cells_in_each_row(result, trust, ablation):
     for name, make in TABLES.items():
-        rows = cells(make({**result, "trust": trust}))
+        rows = cells(make({**result, "trust": trust, "ablation": ablation}))
         assert len(rows) > 2, name
         assert len({len(row) for row in rows}) == 1, name
 
