@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "releases",
     "save",
+    "write_through",
 ]
 
 FORMAT = 3

@@ -34,7 +34,7 @@ class NodeClient:
         return self.ask("GET", "/health")
 
     def start_run(self, order: dict[str, Any]) -> str:
-        """Start a federated run at the server; returns its id."""
+        """Start a federated run at the server, or go on with one (``{"resume": id}``); returns its id."""
         return str(self.ask("POST", "/v1/runs", json=order)["run"])
 
     def stop_run(self, run: str) -> None:
@@ -72,10 +72,16 @@ class NodeClient:
         Raises:
             NodeError: when it failed or was stopped, with its reason.
         """
+        ended: dict[str, Any] | None = None
         for event in self.events(self.start_run(order)):
-            if event["event"] in ("failed", "stopped"):
-                raise NodeError(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
-            yield event
+            # A run that was resumed has failed or been stopped before; what is followed by more was not its end.
+            if ended:
+                yield ended
+            ended = event if event["event"] in ("failed", "stopped") else None
+            if ended is None:
+                yield event
+        if ended:
+            raise NodeError(f"the run {ended['event']}: {ended.get('reason', 'no reason given')}")
 
     def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
         """One request.

@@ -81,6 +81,27 @@ def test_a_run_that_fails_is_an_error_with_its_reason_after_its_events():
         server.shutdown()
 
 
+def test_a_run_that_is_resumed_fails_only_by_its_last_event():
+    class Resumed(Replies):
+        bodies = {  # noqa: RUF012
+            "/v1/runs": (202, b'{"run": "d"}'),
+            "/v1/runs/d/events": (
+                200,
+                b"".join(b'data: {"event": "%s"}\n\n' % kind for kind in (b"failed", b"resumed", b"finished")),
+            ),
+        }
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Resumed) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        events = list(NodeClient(f"http://127.0.0.1:{server.server_port}", timeout=5).federate({"resume": "d"}))
+        assert [event["event"] for event in events] == ["failed", "resumed", "finished"]
+        server.shutdown()
+
+
 def test_an_error_without_a_sentence_is_told_by_its_status(node):
     with pytest.raises(NodeError, match="answered 500"):
         node.stop_run("c")

@@ -123,23 +123,32 @@ def federate(
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")
     ] = False,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Go on with this run, which failed or was stopped.", metavar="RUN")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Start a federated run at a server and follow it; Ctrl-C leaves it running."""
+    """Start a federated run at a server, or go on with one, and follow it; Ctrl-C leaves it running."""
+    if resume is not None and (settings_file or labels or pretrained):
+        fail("a resumed run keeps the plan that it was started with; leave --settings, --labels and --pretrained out")
     changes = settings.to_mapping(settings.read(settings_file)) if settings_file else {}
     changes.pop("data", None)  # each site's own matter
     order: dict[str, Any] = {"settings": changes, "pretrained_detector": pretrained}
     if labels:
         order["labels"] = labels.split(",")
+    if resume is not None:
+        order = {"resume": resume}
     client, out = NodeClient(server), console()
     number = client.start_run(order)
     out.print(f"run {number} at {server}")
+    event: dict[str, Any] = {}
     for event in client.events(number):
         out.print(event_line(event))
-        if event["event"] == "finished":
-            write(event, json_file)
-        if event["event"] in ("failed", "stopped"):
-            fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}")
+    if event.get("event") in ("failed", "stopped"):
+        fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}; go on with --resume {number}")
+    if event.get("event") != "finished":
+        fail(f"{server} went away before the run ended; once it is back, look with --resume {number}")
+    write(event, json_file)
 
 
 def drift(

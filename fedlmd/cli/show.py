@@ -180,5 +180,8 @@ def event_line(event: dict[str, Any]) -> str:
     if event["event"] == "round":
         of = (event["round"], event["rounds"], event["seconds"], event["workers"], event["metrics"])
         return round_line(RoundDone(*of))
+    if event["event"] == "resumed":
+        lines = [f"[bold]resumed[/] after round {event['round']} of {event['rounds']}"]
+        return "\n".join([*lines, *(f"    {reason}" for reason in event["skipped"])])
     rest = {name: value for name, value in event.items() if name not in ("event", "time", "pid")}
     return f"[bold]{event['event']}[/] {json.dumps(rest, ensure_ascii=False)}"

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,7 @@ class ServerEngine:
         # The process may have ended well just now: it writes its last event before it lets the diary go.
         if events.final():
             return
+        events.mend()
         started, status = events.has_started(), RunStatus("unknown")
         try:
             status = self.status(run_dir)
@@ -166,7 +168,9 @@ class ServerEngine:
             status = RunStatus(status.status, str(error))
         if started or status.finished:
             reason = f"the run's process ended without a last word; Flower says {status.status} ({status.details})"
-            events.append("failed", reason=reason, kind="ProcessDied")
+            # On a disk without room for this line the next look tries again.
+            with suppress(OSError):
+                events.append("failed", reason=reason, kind="ProcessDied")
 
     def _prepare(self) -> Path:
         flower = self.home / "flower"

@@ -6,6 +6,7 @@ reader who finds the diary unlocked and without a last word knows that none will
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,9 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EVENTS", "FINAL", "EventLog", "follow_events"]
+__all__ = ["EVENTS", "FINAL", "RESUMED", "EventLog", "follow_events", "last_attempt"]
 
 EVENTS = "events.jsonl"
+RESUMED = "resumed"
+"""The event by which a run goes on after a final one."""
 FINAL = frozenset({"finished", "failed", "stopped"})
 
 
@@ -33,10 +36,18 @@ class EventLog:
         self.path = run_dir / EVENTS
 
     def append(self, event: str, **fields: object) -> None:
-        """Write one event with the time (UTC, ISO 8601). It is whole on its line, and flushed."""
+        """Write one event with the time (UTC, ISO 8601), whole on its line or not at all.
+
+        Raises:
+            OSError: when the disk does not take it.
+        """
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+        with self.path.open("ab", buffering=0) as file:
+            end = file.tell()
+            if file.write(line) < len(line):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -63,28 +74,44 @@ class EventLog:
         text = self.path.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
+    def mend(self) -> None:
+        """Cut off the half line that a killed writer left. Only for a diary that nobody holds."""
+        if self.path.exists():
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+
+    def attempt(self) -> list[dict[str, Any]]:
+        """The events since the run was resumed; all of them when it never was."""
+        return last_attempt(self.read())
+
     def has_started(self) -> bool:
         """Whether the run's process has begun; others may have written before it."""
-        return any(event["event"] == "started" for event in self.read())
+        return any(event["event"] == "started" for event in self.attempt())
 
     def final(self) -> dict[str, Any] | None:
-        """The first event that ends the run, or None while it goes on."""
-        return next((event for event in self.read() if event["event"] in FINAL), None)
+        """The first event that ends the run, or None while it goes on, perhaps again."""
+        return next((event for event in self.attempt() if event["event"] in FINAL), None)
+
+
+def last_attempt(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of a run's events that came since it was resumed last, from that event on; all when it never was."""
+    starts = [position for position, event in enumerate(events) if event["event"] == RESUMED]
+    return events[starts[-1] :] if starts else events
 
 
 def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dict[str, Any] | None]:
     """Yield the events of a diary as they come, and None whenever nothing came for ``silence`` seconds.
 
-    Ends after the first final event. Waits for a diary that is not there yet.
+    Ends after the first final event that the run was not resumed after. Waits for a diary that is not there yet.
     """
     offset, heard = 0, time.monotonic()
     while True:
         lines = new_lines(path, offset)
-        for line in lines:
-            offset += len(line)
-            event = json.loads(line)
+        events = [json.loads(line) for line in lines]
+        resumed = max((position for position, event in enumerate(events) if event["event"] == RESUMED), default=-1)
+        for position, event in enumerate(events):
+            offset += len(lines[position])
             yield event
-            if event["event"] in FINAL:
+            if event["event"] in FINAL and position > resumed:
                 return
         if lines:
             heard = time.monotonic()

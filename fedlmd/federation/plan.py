@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-__all__ = ["Plan", "PlanError", "StrategyPlan", "read_plan", "save_weights", "write_plan"]
+from fedlmd.artifacts import write_through
+
+__all__ = ["NotWritten", "Plan", "PlanError", "StrategyPlan", "read_plan", "save_weights", "write_plan"]
 
 PERCENTS = tuple(percent / 100 for percent in range(101))
 PLAN, INITIAL = "plan.json", "initial.safetensors"
@@ -22,6 +24,10 @@ PLAN, INITIAL = "plan.json", "initial.safetensors"
 
 class PlanError(ValueError):
     """A plan that cannot be carried out; the text says what to change."""
+
+
+class NotWritten(RuntimeError):  # noqa: N818 - the name says it
+    """The disk did not take a file of the run; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def file_key(name: str) -> str:
 
 
 def write_plan(run_dir: Path, plan: Plan, weights: Mapping[str, np.ndarray]) -> None:
-    """Write a run's plan and its first weights; the folder is made when it is missing."""
+    """Write a run's plan and its first weights; the folder is made when it is missing. Raises NotWritten."""
     run_dir.mkdir(parents=True, exist_ok=True)
     save_weights(run_dir / INITIAL, weights)
     (run_dir / PLAN).write_text(json.dumps(plan.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -131,7 +137,16 @@ def read_plan(run_dir: Path) -> tuple[Plan, dict[str, np.ndarray]]:
 
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as safetensors, whole or not at all."""
+    """Write arrays as safetensors, whole or not at all. Raises NotWritten."""
     part = path.with_name(f".{path.name}.part")
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, part)
-    os.replace(part, path)
+    try:
+        write_through(part, save({name: np.ascontiguousarray(array) for name, array in weights.items()}))
+        os.replace(part, path)
+    except OSError as error:
+        raise NotWritten(
+            f"{path.name} could not be written to {path.parent} ({error.strerror}): make room there; "
+            "what was written before is whole"
+        ) from None
+    finally:
+        # What a full disk took of it is the room that the diary's last word needs.
+        part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlmd import artifacts
 from fedlmd.artifacts import half
+from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint, save_checkpoint
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import PollingGrid
 from fedlmd.federation.messages import (
@@ -31,7 +33,7 @@ from fedlmd.federation.messages import (
     unpack_reply,
     unpack_weights,
 )
-from fedlmd.federation.plan import Plan, read_plan, save_weights
+from fedlmd.federation.plan import Plan, read_plan
 from fedlmd.federation.release import (
     check_moments,
     check_sketches,
@@ -63,9 +65,11 @@ def main(grid: Grid, context: Context) -> None:
     with events.held():
         try:
             plan, initial = read_plan(run_dir)
-            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(initial)
+            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(first_checkpoint(run_dir, initial))
         except Exception as error:
-            events.append("failed", reason=str(error), kind=type(error).__name__)
+            # On a disk without room for this line the node has the last word, once there is room.
+            with suppress(OSError):
+                events.append("failed", reason=str(error), kind=type(error).__name__)
             raise
 
 
@@ -104,10 +108,10 @@ class Conductor:
     run_dir: Path
     events: EventLog
 
-    def conduct(self, initial: Weights) -> None:
-        """All of it: rounds, calibration, release, installation."""
+    def conduct(self, start: Checkpoint) -> None:
+        """What is left of it: rounds, calibration, release, installation."""
         self.events.append("started", run=self.plan.run, rounds=self.plan.rounds, pid=os.getpid())
-        trained, last = self.train(initial)
+        trained, last = self.train(start)
         # Thresholds belong to the very weights that will answer, so the workers calibrate the halved ones.
         weights = half(trained)
         weights |= self.describe(weights)
@@ -116,19 +120,20 @@ class Conductor:
         installed = self.install(folder)
         self.events.append("finished", release=folder.name, installed=installed, metrics=card["metrics"])
 
-    def train(self, initial: Weights) -> tuple[Weights, dict[str, Any]]:
-        """The rounds: the last weights, and the event of the last round that changed them.
+    def train(self, start: Checkpoint) -> tuple[Weights, dict[str, Any]]:
+        """The rounds that are left: the last weights, and the event of the last round that changed them.
 
         Raises:
             NothingToRelease: when no round did.
         """
-        strategy = build_strategy(self.plan, initial, self.events)
+        strategy = build_strategy(self.plan, start.weights, self.events)
+        strategy.go_on(start.round, start.state)
         changes: list[dict[str, Any]] = []
 
         def checkpoint(number: int, arrays: ArrayRecord) -> MetricRecord | None:
             # Flower calls this after each round. The weights are written first: who reads the event finds them.
             if number > 0:
-                save_weights(self.run_dir / f"round-{number:03d}.safetensors", unpack_weights(arrays))
+                save_checkpoint(self.run_dir, start.round + number, unpack_weights(arrays), strategy.state)
                 event = strategy.record.event()
                 changes.extend([event] if event["aggregated"] else [])
                 self.events.append("round", rounds=self.plan.rounds, **event)
@@ -136,16 +141,18 @@ class Conductor:
 
         result = strategy.start(
             grid=self.grid,
-            initial_arrays=pack_weights(initial),
-            num_rounds=self.plan.rounds,
+            initial_arrays=pack_weights(start.weights),
+            num_rounds=self.plan.rounds - start.round,
             timeout=self.plan.round_timeout,
             train_config=pack_config(TRAIN, self.config({"rounds": self.plan.rounds})),
             evaluate_fn=checkpoint,
         )
-        if not changes:
-            reasons = reasons_of(strategy.record.refused)
-            raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
-        return unpack_weights(result.arrays), changes[-1]
+        if changes:
+            return unpack_weights(result.arrays), changes[-1]
+        if start.round > 0:
+            return start.weights, start.event
+        reasons = reasons_of(strategy.record.refused)
+        raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
 
     def describe(self, weights: Weights) -> Weights:
         """A Gaussian for each class, of all workers' images as the final weights see them."""

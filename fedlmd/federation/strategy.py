@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import FedAvg, FedProx
 
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import RollCall
-from fedlmd.federation.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, Reply, check_reply, unpack_reply
+from fedlmd.federation.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, Reply, Weights, check_reply, unpack_reply
 from fedlmd.federation.plan import Plan
 
 __all__ = [
@@ -111,18 +111,29 @@ class Guard(FedAvg):
             **options,
         )
         self.plan, self.expected, self.events, self.sleep = plan, expected, events, sleep
+        self.done = 0
         self.failed_in_a_row = 0
         self.refused_count = 0
         self.names: dict[int, str] = {}
         self.record = RoundRecord(0, 0)
 
+    @property
+    def state(self) -> Weights:
+        """Arrays that must outlive a round beside the weights; FedAvg and FedProx have none."""
+        return {}
+
+    def go_on(self, done: int, state: Weights) -> None:  # noqa: ARG002 - for strategies that have one
+        """Go on after so many rounds, with the ``state`` of that time. Flower counts its rounds from 1 again."""
+        self.done = done
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message for every connected worker. Raises TooFewWorkers when too few come in time."""
-        nodes = self.call_roll(server_round, grid)
-        self.record = RoundRecord(server_round, len(nodes))
-        return super().configure_train(server_round, arrays, config, RollCall(grid, nodes))
+        number = self.done + server_round
+        nodes = self.call_roll(number, grid)
+        self.record = RoundRecord(number, len(nodes))
+        return super().configure_train(number, arrays, config, RollCall(grid, nodes))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -142,16 +153,16 @@ class Guard(FedAvg):
         self.record.aggregated, self.record.metrics = True, dict(metrics or {})
         return arrays, metrics
 
-    def call_roll(self, server_round: int, grid: Grid) -> list[int]:
+    def call_roll(self, number: int, grid: Grid) -> list[int]:
         """The connected nodes, once there are enough of them."""
         deadline, said = time.monotonic() + self.plan.wait_seconds, -1
         while len(nodes := list(grid.get_node_ids())) < self.plan.min_workers:
             if len(nodes) != said:
                 said = len(nodes)
-                self.events.append("waiting", round=server_round, connected=said, needed=self.plan.min_workers)
+                self.events.append("waiting", round=number, connected=said, needed=self.plan.min_workers)
             if time.monotonic() >= deadline:
                 raise TooFewWorkers(
-                    f"round {server_round} needs {self.plan.min_workers} workers and {len(nodes)} were connected"
+                    f"round {number} needs {self.plan.min_workers} workers and {len(nodes)} were connected"
                     f" after {self.plan.wait_seconds:g} seconds: start more workers, or lower min_workers"
                 )
             self.sleep(0.5)

@@ -14,9 +14,10 @@ from typing import Any
 from fedlmd import artifacts
 from fedlmd.artifacts import Weights
 from fedlmd.detection import LEVELS
+from fedlmd.federation.checkpoints import last_good
 from fedlmd.federation.engine import EngineError, ServerEngine
-from fedlmd.federation.events import EventLog, follow_events
-from fedlmd.federation.plan import Plan, StrategyPlan, write_plan
+from fedlmd.federation.events import FINAL, RESUMED, EventLog, follow_events, last_attempt
+from fedlmd.federation.plan import NotWritten, Plan, PlanError, StrategyPlan, read_plan, write_plan
 from fedlmd.networks import build
 from fedlmd.node.config import NodeConfig
 from fedlmd.node.releases import SHIPPED
@@ -45,19 +46,61 @@ class ServerRuns:
         settings = self.settings_of(request)
         weights = self.first_weights(settings, request.pretrained_detector)
         with self.lock:
-            if any(run.state == "running" for run in self.list()):
-                raise Busy("another run is going on; stop it, or wait for its end")
+            self.check_idle()
             run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
             folder = self.config.runs / run
-            write_plan(folder, plan_of(run, settings, self.config.releases), weights)
+            try:
+                write_plan(folder, plan_of(run, settings, self.config.releases), weights)
+            except NotWritten as error:
+                raise Unavailable(str(error)) from None
             EventLog(folder).append("submitted", run=run, rounds=settings.federation.rounds)
+        self.hand_over(folder)
+        return run
+
+    def resume(self, run: str) -> None:
+        """Go on with a run that failed or was stopped, after its last good round."""
+        with self.lock:
+            folder = self.folder(run)
+            self.check_resumable(folder)
+            try:
+                plan, initial = read_plan(folder)
+            except PlanError as error:
+                raise Refused(f"the run {run!r} cannot be resumed: {error}") from None
+            number, skipped = last_good(folder, initial)
+            events = EventLog(folder)
+            try:
+                events.mend()
+                events.append(RESUMED, run=run, round=number, rounds=plan.rounds, skipped=skipped)
+            except OSError as error:
+                raise Unavailable(f"{events.path} cannot be written ({error.strerror}): make room there") from None
+        self.hand_over(folder)
+
+    def check_idle(self) -> None:
+        """Raise Busy while a run is going on."""
+        if any(run.state == "running" for run in self.list()):
+            raise Busy("another run is going on; stop it, or wait for its end")
+
+    def check_resumable(self, folder: Path) -> None:
+        """Raise the reason why a run cannot be resumed now, if there is one."""
+        summary = summarise(folder)
+        if summary is None:
+            raise UnknownRun(f"the run {folder.name!r} was never started at this server; start a new one")
+        if summary.state == "finished":
+            raise Refused(f"the run {folder.name!r} is finished, its release is {summary.release}; start a new run")
+        if summary.state == "running":
+            raise Busy(f"the run {folder.name!r} is still going on; follow its events, or stop it first", 5)
+        self.check_idle()
+        if EventLog(folder).is_held():
+            raise Busy(f"the process of the run {folder.name!r} is just ending; ask again in some seconds", 5)
+
+    def hand_over(self, folder: Path) -> None:
+        """Give a run to Flower and follow it."""
         try:
             self.engine.submit(folder)
         except EngineError as error:
             EventLog(folder).append("failed", reason=str(error), kind="EngineError")
             raise Unavailable(f"Flower did not take the run: {error}") from None
         self.watch(folder)
-        return run
 
     def settings_of(self, request: RunRequest) -> Settings:
         """The server's settings with the run's put over them."""
@@ -118,11 +161,10 @@ class ServerRuns:
 
     def follow(self, folder: Path) -> None:
         """Follow a run to its end."""
-        for event in self.engine.follow(folder):
-            if event["event"] == "finished":
-                artifacts.choose(self.config.releases, event["release"])
-            if event["event"] in ("finished", "failed", "stopped"):
-                log.info("run %s %s %s", folder.name, event["event"], event.get("reason", ""))
+        *_, event = self.engine.follow(folder)
+        if event["event"] == "finished":
+            artifacts.choose(self.config.releases, event["release"])
+        log.info("run %s %s %s", folder.name, event["event"], event.get("reason", ""))
 
 
 def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
@@ -155,12 +197,12 @@ def summarise(folder: Path) -> RunSummary | None:
     events = EventLog(folder).read()
     if not events:
         return None
-    ended = next((event for event in events if event["event"] in ("finished", "failed", "stopped")), None)
+    ended = next((event for event in last_attempt(events) if event["event"] in FINAL), None)
     state: RunState = ended["event"] if ended else "running"
     return RunSummary(
         id=folder.name,
         state=state,
-        round=max((int(event["round"]) for event in events if event["event"] == "round"), default=0),
+        round=next((int(event["round"]) for event in reversed(events) if event["event"] in ("round", RESUMED)), 0),
         rounds=max((int(event["rounds"]) for event in events if "rounds" in event), default=0),
         started=datetime.fromisoformat(events[0]["time"]),
         release=ended.get("release") if ended else None,

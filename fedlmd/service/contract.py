@@ -154,6 +154,15 @@ class Runs(Protocol):
             ValueError: on settings or labels that are not possible, with one sentence.
         """
 
+    def resume(self, run: str) -> None:
+        """Go on with a run that failed or was stopped, after its last good round and by its own plan.
+
+        Raises:
+            UnknownRun: when there is no such run.
+            Refused: when it is finished, or its plan cannot be read.
+            Busy: this run or another one is going on.
+        """
+
     def list(self) -> list[RunSummary]:
         """All runs, newest first."""
 

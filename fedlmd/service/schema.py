@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from fedlmd.detection import DriftState, Verdict
 from fedlmd.service.contract import Role, RunState
@@ -218,6 +218,21 @@ class RunOrder(Order):
     pretrained_detector: bool = Field(
         False, description="Take the detector's diffusion model from the shipped release; train the classifier alone."
     )
+    resume: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Id of a run that failed or was stopped: go on after its last good round, by the plan that it was "
+        "started with. Goes alone.",
+    )
+
+    @model_validator(mode="after")
+    def goes_alone(self) -> Self:
+        """A run's plan stays what it was."""
+        if self.resume is not None and self.model_fields_set != {"resume"}:
+            others = ", ".join(sorted(self.model_fields_set - {"resume"}))
+            raise ValueError(f"a resumed run keeps the plan that it was started with; send resume without {others}")
+        return self
 
 
 class RunStarted(BaseModel):

@@ -28,3 +28,9 @@ def test_drift_says_of_each_node_how_its_watch_stands_and_resets_it(node):
         assert json.loads(said.stdout)[url]["state"] == "drifting"
         assert f"{url}: steady; 0 images" in CliRunner().invoke(app, ["drift", url, "--reset"]).stderr
     assert node.watched.state == "steady"
+
+
+def test_a_resumed_run_takes_no_settings():
+    said = CliRunner().invoke(app, ["federate", "--resume", "20260101-000000-abcd", "--labels", "0,1"])
+    assert said.exit_code == 1
+    assert "a resumed run keeps the plan that it was started with; leave --settings, --labels" in said.stderr

@@ -25,6 +25,11 @@ def test_an_event_is_told_in_words():
     assert event_line(event) == '[bold]refused[/] {"worker": "a", "reason": "it holds a NaN"}'
 
 
+def test_a_resumed_run_says_where_it_goes_on_and_what_was_skipped():
+    event = {"time": "t", "event": "resumed", "round": 2, "rounds": 6, "skipped": ["round-003.safetensors is missing"]}
+    assert event_line(event) == "[bold]resumed[/] after round 2 of 6\n    round-003.safetensors is missing"
+
+
 def test_an_answer_is_marked_right_or_wrong_or_open():
     answer = {"is_ood": True, "verdict": "unknown", "prediction": 3, "score": 5.0, "threshold": 3.0, "p_value": 0.01}
     assert "✓" in asked_line(Asked("server", "7", False, answer))

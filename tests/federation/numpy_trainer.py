@@ -1,4 +1,8 @@
-"""A trainer process for the tests: ``numpy_trainer.py SOCKET KEY MODE``; MODE is "good", "nan" or "slow"."""
+"""A trainer process for the tests: ``numpy_trainer.py SOCKET KEY MODE``; MODE is "good" or "nan".
+
+A round waits while the folder ``gates`` of the settings holds a file of its number. What it makes of an array depends
+on the round and on what came before: ``array * round + 1``.
+"""
 
 import sys
 import time
@@ -17,8 +21,11 @@ def main(socket_path, key, mode):
             for step in range(600 if config["settings"]["slow"] else 1):
                 yield Progress(action, step, 600)
                 time.sleep(0.1)
+            while (Path(config["settings"]["gates"]) / str(config["round"])).exists():
+                yield Progress(action, 0, 1)
+                time.sleep(0.05)
             step = np.float32(np.nan if mode == "nan" else 1)
-            moved = {name: array + step for name, array in weights.items()}
+            moved = {name: array * config["round"] + step for name, array in weights.items()}
             figures = {
                 "num-examples": 10,
                 "accuracy": config["round"] / 10,

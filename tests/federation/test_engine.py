@@ -1,90 +1,36 @@
 """Real Flower processes on this machine: a server, three workers, and a trainer process for each."""
 
 import os
-import secrets
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from fedlmd import artifacts
-from fedlmd.federation.engine import EngineError, ServerEngine, WorkerEngine
+from fedlmd.federation.checkpoints import last_good
+from fedlmd.federation.engine import EngineError, ServerEngine
 from fedlmd.federation.events import EventLog
-from fedlmd.federation.plan import Plan, write_plan
-from fedlmd.federation.wire import TrainerClient
+from fedlmd.federation.plan import read_plan
+from tests.federation.stage import stage
 
 MODES = {"site-0": "good", "site-1": "good", "site-2": "nan"}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start_trainer(home, mode):
-    client = TrainerClient(home / "line" / "t.sock", secrets.token_bytes(16))
-    script = Path(__file__).parent / "numpy_trainer.py"
-    return client, subprocess.Popen([sys.executable, script, client.socket_path, client.authkey.hex(), mode])
-
-
-def group_members(groups):
-    """Processes, zombies aside, of some process groups."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if state != "Z" and int(group) in groups:
-            members.append(int(stat.parent.name))
-    return members
-
-
 @pytest.fixture(scope="module")
-def server():
-    # Short, because of the sockets' paths.
-    with tempfile.TemporaryDirectory(prefix="fl-") as folder:
-        home, port = Path(folder), free_port()
-        engine = ServerEngine(home / "server", "127.0.0.1", port)
-        engine.start()
-        trainers, workers = [], []
-        for name, mode in MODES.items():
-            client, trainer = start_trainer(home / name, mode)
-            trainers.append(trainer)
-            workers.append(WorkerEngine(home / name, name, f"127.0.0.1:{port}", free_port(), client.environment()))
-            workers[-1].start()
-        groups = {pid for pid in (*engine.pids.values(), *(worker.pid for worker in workers)) if pid}
-        try:
-            yield engine
-        finally:
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(lambda part: part.stop(), (*workers, engine)))
-            for trainer in trainers:
-                trainer.kill()
-                trainer.wait()
-        assert group_members(groups) == []
+def cluster():
+    with stage(MODES) as running:
+        yield running
 
 
-def submit(server, run, *, slow=False, **changes):
-    folder = server.home / "runs" / f'the "{run}" run'
-    plan = Plan(run, 1, str(server.home / "releases"), min_workers=3, settings={"slow": slow}, **changes)
-    write_plan(folder, plan, {"classifier.w": np.zeros((2, 3), np.float32), "denoiser.w": np.ones(5, np.float32)})
-    EventLog(folder).append("submitted")
-    server.submit(folder)
-    return folder
+@pytest.fixture
+def server(cluster):
+    return cluster.engine
 
 
-def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(server):
-    folder = submit(server, "whole", card={"labels": ["0"], "calibration": {"alpha": 0.05}})
+def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(cluster, server):
+    folder = cluster.submit("whole", card={"labels": ["0"], "calibration": {"alpha": 0.05}})
     events = list(server.follow(folder, silence=0.5))
     kinds = [event["event"] for event in events if event["event"] not in ("submitted", "waiting")]
     assert kinds == ["started", "refused", "round", *["calibrating"] * 3, "installed", "finished"]
@@ -118,17 +64,34 @@ def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(serve
     assert status.status == "finished:completed"
 
 
-def test_a_killed_run_gets_a_last_word_and_leaves_the_workers_free(server):
-    folder = submit(server, "killed", slow=True)
+def test_a_killed_run_gets_a_last_word_leaves_the_workers_free_and_goes_on_with_the_round_it_was_in(cluster, server):
+    cluster.close(2)
+    folder = cluster.submit("killed", rounds=3)
     events = server.follow(folder, silence=0.5)
     started = next(event for event in events if event["event"] == "started")
+    assert next(event for event in events if event["event"] == "round")
     os.kill(started["pid"], signal.SIGKILL)
     *_, last = events
     assert (last["event"], last["kind"]) == ("failed", "ProcessDied")
+    cluster.open(2)
+
+    assert last_good(folder, read_plan(folder)[1]) == (1, [])
+    EventLog(folder).append("resumed", round=1, rounds=3)
+    server.submit(folder)
+    events = server.follow(folder, silence=0.5)
+    again = next(event for event in events if event["event"] == "round" and event["round"] > 1)
+    server.stop_run(folder)
+    # The workers were told that this is the second round, and started from what the first had come to: 0 * 1 + 1.
+    assert (again["round"], again["rounds"]) == (2, 3)
+    assert again["metrics"] == {"accuracy": pytest.approx(0.2), "seen": 1.0}
+    weights = load_file(folder / "round-002.safetensors")
+    np.testing.assert_array_equal(weights["classifier.w"], np.full((2, 3), 1 * 2 + 1, np.float32))
+    np.testing.assert_array_equal(weights["denoiser.w"], np.full(5, 2 * 2 + 1, np.float32))
+    assert [*events][-1]["event"] == "stopped"
 
 
-def test_a_stopped_run_ends_as_stopped(server):
-    folder = submit(server, "stopped", slow=True)
+def test_a_stopped_run_ends_as_stopped(cluster, server):
+    folder = cluster.submit("stopped", slow=True)
     events = server.follow(folder, silence=0.5)
     assert next(event for event in events if event["event"] == "started")
     server.stop_run(folder)

@@ -64,3 +64,42 @@ def test_a_killed_writer_lets_the_lock_go(tmp_path):
 def test_a_diary_that_is_not_there_has_no_events(tmp_path):
     assert EventLog(tmp_path).read() == []
     assert EventLog(tmp_path).final() is None
+
+
+def test_a_run_that_was_resumed_is_followed_beyond_its_first_end(tmp_path):
+    log = EventLog(tmp_path)
+    for event in ("started", "failed", "afterthought", "resumed"):
+        log.append(event)
+    assert log.final() is None
+    assert not log.has_started()
+    for event in ("started", "stopped", "failed"):
+        log.append(event)
+    assert log.final()["event"] == "stopped"
+    assert log.has_started()
+    assert [event["event"] for event in log.attempt()] == ["resumed", "started", "stopped", "failed"]
+    followed = [event["event"] for event in follow_events(log.path, silence=60) if event]
+    assert followed == ["started", "failed", "afterthought", "resumed", "started", "stopped"]
+
+
+def test_half_a_line_of_a_killed_writer_is_cut_off(tmp_path):
+    log = EventLog(tmp_path)
+    log.mend()
+    log.append("started")
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + b'{"event": "rou')
+    log.mend()
+    assert log.path.read_bytes() == whole
+    log.mend()
+    assert log.path.read_bytes() == whole
+
+
+def test_a_line_that_the_disk_does_not_take_whole_is_not_there_at_all(tmp_path):
+    log = EventLog(tmp_path)
+    log.append("started")
+    whole = log.path.read_bytes()
+    code = "import sys, pathlib, resource; from fedlmd.federation.events import EventLog\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    code += "EventLog(pathlib.Path(sys.argv[1])).append('round', reason='x' * 2000)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 28] No space left on device")
+    assert log.path.read_bytes() == whole

@@ -128,6 +128,14 @@ def test_a_round_waits_for_enough_workers(events):
     assert [event["connected"] for event in events.read()] == [0, 1]
 
 
+def test_a_strategy_that_goes_on_counts_the_rounds_from_where_it_was(events):
+    strategy = guard(events)
+    strategy.go_on(4, strategy.state)
+    messages = list(strategy.configure_train(1, pack_weights(EXPECTED), pack_config("train", {}), Nodes(0, 2)))
+    assert {unpack_request(message).config["round"] for message in messages} == {5}
+    assert (strategy.record.number, events.read()[0]["round"]) == (5, 5)
+
+
 def test_too_few_workers_end_the_run_with_the_numbers(events):
     config = pack_config("train", {})
     with pytest.raises(TooFewWorkers, match=r"round 1 needs 2 workers and 1 were connected after 0\.01 seconds"):

@@ -1,15 +1,18 @@
 import json
+import resource
 
 import numpy as np
 import pytest
 
 from fedlmd import artifacts
 from fedlmd.detection import LEVELS
+from fedlmd.federation.checkpoints import save_checkpoint
 from fedlmd.federation.events import EventLog
+from fedlmd.federation.plan import write_plan
 from fedlmd.networks import build
 from fedlmd.node import PRETRAINED_FOLDER, NodeConfig
 from fedlmd.node.runs import ServerRuns, plan_of, summarise
-from fedlmd.service import Refused, RunRequest
+from fedlmd.service import Busy, Refused, RunRequest, Unavailable, UnknownRun
 from fedlmd.settings import Settings, SettingsError, from_mapping
 
 FIVE = ("0", "1", "2", "3", "4")
@@ -69,3 +72,93 @@ def test_a_run_is_summed_up_from_its_diary(tmp_path):
     assert (summarise(tmp_path).state, summarise(tmp_path).round, summarise(tmp_path).rounds) == ("running", 1, 3)
     log.append("failed", reason="no worker came")
     assert (summarise(tmp_path).state, summarise(tmp_path).reason) == ("failed", "no worker came")
+
+
+def begun(runs, name, *events):
+    """A run with two good rounds whose diary ends with these events."""
+    folder = runs.config.runs / name
+    settings = from_mapping({"federation": {"rounds": 3}})
+    write_plan(folder, plan_of(name, settings, runs.config.releases), {"w": np.zeros(2, np.float32)})
+    log = EventLog(folder)
+    log.append("submitted", run=name, rounds=3)
+    for number in (1, 2):
+        save_checkpoint(folder, number, {"w": np.full(2, number, np.float32)}, {})
+        log.append("round", round=number, rounds=3, aggregated=True)
+    for event in events:
+        log.append(event, release="abc")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "words"),
+    [
+        (["finished"], Refused, "the run 'a' is finished, its release is abc; start a new run"),
+        ([], Busy, "the run 'a' is still going on"),
+        (["failed", "resumed"], Busy, "the run 'a' is still going on"),
+    ],
+)
+def test_only_a_run_that_failed_or_was_stopped_is_resumed(runs, events, error, words):
+    begun(runs, "a", *[event for event in events if event != "resumed"])
+    if "resumed" in events:
+        EventLog(runs.config.runs / "a").append("resumed", round=2, rounds=3, skipped=[])
+    with pytest.raises(error, match=words):
+        runs.resume("a")
+
+
+def test_a_run_is_not_resumed_while_another_is_going_on_or_its_own_process_lives(runs):
+    folder = begun(runs, "a", "stopped")
+    with EventLog(folder).held(), pytest.raises(Busy, match="just ending"):
+        runs.resume("a")
+    begun(runs, "b")
+    with pytest.raises(Busy, match="another run is going on"):
+        runs.resume("a")
+
+
+def test_a_run_that_is_unknown_or_whose_plan_is_gone_is_not_resumed(runs):
+    with pytest.raises(UnknownRun, match="no run 'a'"):
+        runs.resume("a")
+    (begun(runs, "a", "failed") / "plan.json").unlink()
+    with pytest.raises(Refused, match=r"the run 'a' cannot be resumed: .* is not the folder of a run"):
+        runs.resume("a")
+
+
+def test_a_run_whose_diary_the_disk_does_not_take_is_not_resumed(runs):
+    folder = begun(runs, "a", "failed")
+    whole = (folder / "events.jsonl").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match=r"events\.jsonl cannot be written \(No space left on device\)"):
+            runs.resume("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / "events.jsonl").read_bytes() == whole
+    assert summarise(folder).state == "failed"
+
+
+class Taking:
+    """Flower as far as a resumed run needs it to be told of."""
+
+    def __init__(self):
+        self.taken = []
+
+    def submit(self, folder):
+        self.taken.append(folder.name)
+
+    def follow(self, folder):
+        yield {"event": "stopped"}
+
+
+@pytest.mark.parametrize(("damaged", "goes_on"), [((), 2), ((2,), 1), ((1, 2), 0)])
+def test_a_run_is_resumed_after_its_last_round_that_is_whole(runs, damaged, goes_on):
+    folder = begun(runs, "a", "failed")
+    for number in damaged:
+        (folder / f"round-00{number}.safetensors").write_bytes(b"half of it")
+    runs.engine = Taking()
+    runs.resume("a")
+    assert runs.engine.taken == ["a"]
+    resumed = EventLog(folder).read()[-1]
+    assert (resumed["event"], resumed["round"], resumed["rounds"]) == ("resumed", goes_on, 3)
+    assert len(resumed["skipped"]) == len(damaged)
+    stands = summarise(folder)
+    assert (stands.state, stands.round, stands.rounds, stands.reason) == ("running", goes_on, 3, None)

@@ -39,6 +39,24 @@ def test_a_run_is_stopped(server, runs):
     assert events_of(server, "/v1/runs/run-1/events")[-1][1]["event"] == "stopped"
 
 
+def test_a_run_that_failed_is_resumed_and_its_events_go_on(server, runs):
+    server.post("/v1/runs", json={})
+    runs.say("run-1", "failed", reason="no worker came")
+    reply = server.post("/v1/runs", json={"resume": "run-1"})
+    assert (reply.status_code, reply.json()) == (
+        202,
+        {"run": "run-1", "state": "running", "follow": "/v1/runs/run-1/events"},
+    )
+    threading.Timer(0.2, runs.say, ["run-1", "finished"]).start()
+    events = events_of(server, "/v1/runs/run-1/events")
+    assert [event["event"] for _, event in events] == ["started", "failed", "resumed", "finished"]
+
+
+def test_a_run_that_is_not_there_is_not_resumed(server, runs):
+    reply = server.post("/v1/runs", json={"resume": "run-7"})
+    assert (reply.status_code, reply.json()) == (404, {"error": "there is no run 'run-7'"})
+
+
 def test_a_second_run_waits_for_the_first(server):
     server.post("/v1/runs", json={})
     reply = server.post("/v1/runs", json={})
@@ -55,6 +73,10 @@ def test_a_second_run_waits_for_the_first(server):
         ({"labels": ["1", "1"]}, "label '1' is listed twice"),
         ({"labels": ["1"]}, "labels"),
         ({"rounds": 3}, "rounds: no such field"),
+        (
+            {"resume": "run-1", "settings": {}, "labels": ["0", "1"]},
+            "a resumed run keeps the plan that it was started with; send resume without labels, settings",
+        ),
     ],
 )
 def test_an_impossible_run_is_refused(server, runs, order, says):

@@ -1,4 +1,4 @@
-"""Federated runs: start one at the server, watch it, stop it."""
+"""Federated runs: start one at the server, watch it, stop it, go on with it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,24 @@ RunsOf = Annotated[Any, Depends(runs_of)]
     "",
     status_code=202,
     responses={
-        422: {"model": ErrorBody, "description": "Settings or labels that are not possible."},
+        422: {
+            "model": ErrorBody,
+            "description": "Settings or labels that are not possible, or a run that is finished.",
+        },
         503: {"model": ErrorBody, "description": "Another run is going on; see Retry-After."},
     },
 )
 def start_run(order: RunOrder, runs: RunsOf) -> RunStarted:
-    """Train over all workers; the run goes on by itself."""
+    """Train over all workers, or go on with a run that was interrupted; the run goes on by itself."""
+    if order.resume is not None:
+        runs.resume(order.resume)
+        return started(order.resume)
     labels = tuple(order.labels) if order.labels is not None else None
     try:
         run: str = runs.start(RunRequest(order.settings, labels, order.pretrained_detector))
     except ValueError as error:
         raise Refused(str(error)) from error
-    return RunStarted(run=run, state="running", follow=f"/v1/runs/{run}/events")
+    return started(run)
 
 
 @router.get("")
@@ -83,6 +89,11 @@ async def follow_run(
     await run_sync(found, runs, run)
     after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
     return event_stream(numbered(runs.events(run), after, service.streams), service.closing)
+
+
+def started(run: str) -> RunStarted:
+    """The answer to an order that is carried out from now on."""
+    return RunStarted(run=run, state="running", follow=f"/v1/runs/{run}/events")
 
 
 def found(runs: Runs, run: str) -> RunSummary:
