@@ -16,6 +16,7 @@ from torch import nn
 from fedlmd import artifacts
 from fedlmd.answer import CLASS, VERDICT, examined, proof
 from fedlmd.artifacts import Weights, half
+from fedlmd.compression import ErrorFeedback, change
 from fedlmd.data import LabelledImages, some
 from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
 from fedlmd.diffusion import Schedule
@@ -60,6 +61,7 @@ class Learner:
         self.scores: dict[str, torch.Tensor] = {}
         self.examined: dict[str, torch.Tensor] = {}
         self.losses = torch.empty(0)
+        self.feedback = ErrorFeedback()
 
     def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """Do what a message asks for.
@@ -74,12 +76,13 @@ class Learner:
             ValueError: on an unknown action.
         """
         if action == "install":
+            self.feedback = ErrorFeedback()  # the run's rounds are over
             self.install(config["card"], weights)
             yield Result()
             return
         settings = from_mapping(config["settings"])
         if action == "train":
-            yield from self.train(settings, weights, int(config["round"]))
+            yield from self.update(settings, weights, config)
         elif action == "sums":
             yield Result(weights=self.sums(settings, weights))
         elif action == "moments":
@@ -134,6 +137,24 @@ class Learner:
             **losses,
         }
         yield Result(figures, networks.weights())
+
+    def update(self, settings: Settings, weights: Weights, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
+        """A round of training, and what the server gets of it: new weights, or their changes in 8 bits.
+
+        Args:
+            settings: of the run.
+            weights: the global weights.
+            config: "round"; "run" and "averaged" where updates are compressed.
+        """
+        number = int(config["round"])
+        for step in self.train(settings, weights, number):
+            if isinstance(step, Result) and settings.federation.compression == "8-bit":
+                averaged = int(config.get("averaged", {}).get(self.site.name, 0))
+                changed = change(step.weights, weights)
+                update = self.feedback.compress(changed, run=str(config["run"]), number=number, averaged=averaged)
+                yield Result(step.metrics, update)
+            else:
+                yield step
 
     @torch.inference_mode()
     def sums(self, settings: Settings, weights: Weights) -> Weights:

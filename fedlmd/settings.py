@@ -151,6 +151,8 @@ class FederationConfig:
         wait_seconds: the run fails when it waited so long for workers.
         round_timeout: seconds after which a round goes on without the workers that have not replied.
         max_failed_rounds: the run fails after so many rounds in a row that did not count.
+        compression: what workers send: "none" (their weights, float32) or "8-bit" (how the weights changed, a quarter
+            of the bytes); see ``fedlmd.compression``.
     """
 
     rounds: int = 6
@@ -161,6 +163,7 @@ class FederationConfig:
     wait_seconds: float = 120.0
     round_timeout: float = 900.0
     max_failed_rounds: int = 2
+    compression: Literal["none", "8-bit"] = "none"
 
     def __post_init__(self) -> None:
         """Refuse values out of range, with the range."""

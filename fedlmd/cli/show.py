@@ -108,8 +108,15 @@ def round_line(step: RoundDone) -> str:
     }
     for worker in sorted(step.workers, key=lambda of: str(of["name"])):
         figures = (f"{words} {worker['metrics'][key]:.5g}" for words, key in shown.items() if key in worker["metrics"])
-        lines.append(f"    {worker['name']}: {', '.join(figures)}")
+        lines.append(f"    {worker['name']}: {', '.join([*figures, *traffic(worker['metrics'])])}")
     return "\n".join(lines)
+
+
+def traffic(metrics: dict[str, Any]) -> Iterator[str]:
+    """What a worker got and sent in a round, where its metrics say so."""
+    for words, key in {"received": "bytes-down", "sent": "bytes-up"}.items():
+        if key in metrics:
+            yield f"{words} {metrics[key] / 1e6:.2f} MB"
 
 
 def asked_line(step: Asked) -> str:

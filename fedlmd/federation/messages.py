@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Met
 __all__ = [
     "ACTION",
     "ARRAYS",
+    "AVERAGED",
     "CONFIG",
     "INSTALL",
     "METRICS",
@@ -27,8 +28,10 @@ __all__ = [
     "Reply",
     "Request",
     "Weights",
+    "check_form",
     "check_reply",
     "check_update",
+    "content_size",
     "pack_config",
     "pack_reply",
     "pack_request",
@@ -52,6 +55,8 @@ ACTION, SETTINGS, NUM_EXAMPLES, WORKER, ERROR = "action", "settings", "num-examp
 SERVER_ROUND, ROUND = "server-round", "round"
 # How long the server waits for the reply.
 SECONDS = "seconds"
+# The round in which each worker's update was averaged last, by the worker's name; as JSON.
+AVERAGED = "averaged"
 
 # Flower's metrics are flat; {"lmd": {"mean": 0.5}} travels as {"lmd/mean": 0.5}.
 INNER = "/"
@@ -65,7 +70,8 @@ class Request:
 
     Args:
         action: "train", "sums", "moments", "thresholds" or "install".
-        config: the settings that go with it; for "train" also "round", from 1, and with FedProx "proximal-mu".
+        config: the settings that go with it; for "train" also "round", from 1, with FedProx "proximal-mu", and where
+            updates are compressed "averaged", the round in which each worker's update was averaged last, by its name.
         weights: float16 or float32 arrays by name.
     """
 
@@ -81,7 +87,8 @@ class Reply:
     Args:
         worker: the worker's name.
         metrics: numbers, lists of numbers, or dicts of these; for "train" it holds "num-examples".
-        weights: float16 or float32 arrays by name; for "thresholds" the findings of the self-test.
+        weights: float16 or float32 arrays by name, for "train" perhaps compressed; for "thresholds" the findings of the
+            self-test.
         error: why the worker could not do it, or None.
     """
 
@@ -145,6 +152,8 @@ def unpack_request(message: Message) -> Request:
     record = message.content.config_records[CONFIG]
     added = {ROUND if key == SERVER_ROUND else key: value for key, value in record.items()}
     del added[ACTION], added[SETTINGS]
+    if AVERAGED in added:
+        added[AVERAGED] = json.loads(str(added[AVERAGED]))
     config = {**json.loads(str(record[SETTINGS])), **added}
     return Request(str(record[ACTION]), config, unpack_weights(message.content.array_records[ARRAYS]))
 
@@ -166,6 +175,13 @@ def pack_metrics(metrics: Mapping[str, Any]) -> MetricRecord:
 def wire_size(metrics: Mapping[str, Any]) -> int:
     """Bytes that a reply's metrics take on the way to the server."""
     return len(pack_metrics(metrics).deflate())
+
+
+def content_size(content: RecordDict) -> int:
+    """Bytes that a message's content takes on the way: its arrays, and the other records as they travel."""
+    arrays = sum(record.count_bytes() for record in content.array_records.values())
+    others = [*content.config_records.values(), *content.metric_records.values()]
+    return arrays + sum(len(record.deflate()) for record in others)
 
 
 def plain_metric(value: Any) -> Any:  # noqa: ANN401 - checked by MetricRecord
@@ -224,6 +240,18 @@ def check_update(update: Mapping[str, np.ndarray], expected: Mapping[str, np.nda
         update: a worker's weights.
         expected: weights with the names, shapes and dtypes that the update must have.
     """
+    if reason := check_form(update, expected):
+        return reason
+    for name, array in update.items():
+        if array.dtype != expected[name].dtype or array.dtype.name not in FLOATS:
+            return f"{name!r} has dtype {array.dtype}, not {expected[name].dtype}"
+        if not np.isfinite(array).all():
+            return f"{name!r} holds values that are not finite numbers"
+    return None
+
+
+def check_form(update: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str | None:
+    """Why an update has not the names and shapes that it must have, or None when it has."""
     if missing := sorted(expected.keys() - update.keys()):
         return f"{missing[0]!r} is missing ({len(missing)} of {len(expected)} arrays are)"
     if unexpected := sorted(update.keys() - expected.keys()):
@@ -231,10 +259,6 @@ def check_update(update: Mapping[str, np.ndarray], expected: Mapping[str, np.nda
     for name, array in update.items():
         if array.shape != expected[name].shape:
             return f"{name!r} has shape {array.shape}, not {expected[name].shape}"
-        if array.dtype != expected[name].dtype or array.dtype.name not in FLOATS:
-            return f"{name!r} has dtype {array.dtype}, not {expected[name].dtype}"
-        if not np.isfinite(array).all():
-            return f"{name!r} holds values that are not finite numbers"
     return None
 
 

@@ -64,6 +64,7 @@ class Plan:
         wait_seconds: how long a round waits for ``min_workers`` before the run fails.
         round_timeout: seconds after which a round does without the workers that have not answered.
         max_failed_rounds: so many rounds in a row without enough good updates end the run, 1 or more.
+        compression: what workers send: "none" (their weights) or "8-bit" (how the weights changed, quantised).
         levels: levels of the sketches that workers make of their scores, rising from 0 to 1.
         settings: sent to the workers as they are.
         card: the base of the release's card.
@@ -78,6 +79,7 @@ class Plan:
     wait_seconds: float = 120.0
     round_timeout: float = 3600.0
     max_failed_rounds: int = 2
+    compression: str = "none"
     levels: tuple[float, ...] = PERCENTS
     settings: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Plan:
         for name in ("wait_seconds", "round_timeout"):
             if getattr(self, name) <= 0:
                 raise PlanError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.compression not in ("none", "8-bit"):
+            raise PlanError(f"compression {self.compression!r} is unknown; none and 8-bit are known")
         if self.levels[:1] != (0.0,) or self.levels[-1:] != (1.0,) or any(a >= b for a, b in pairwise(self.levels)):
             raise PlanError("the levels must rise from 0 to 1")
 

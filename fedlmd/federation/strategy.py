@@ -6,9 +6,11 @@ arrays have other names, and call a run without a single update completed.
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,24 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedProx
 
+from fedlmd.compression import SCALES, check_quantised, restore
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import RollCall
-from fedlmd.federation.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, Reply, Weights, check_reply, unpack_reply
+from fedlmd.federation.messages import (
+    ARRAYS,
+    AVERAGED,
+    CONFIG,
+    METRICS,
+    NUM_EXAMPLES,
+    Reply,
+    Weights,
+    check_form,
+    check_reply,
+    content_size,
+    pack_weights,
+    unpack_reply,
+    unpack_weights,
+)
 from fedlmd.federation.plan import Plan
 
 __all__ = [
@@ -48,7 +65,8 @@ class RoundRecord:
         number: the round, from 1.
         asked: workers that were asked.
         began: when they were, in seconds of the monotonic clock.
-        workers: name and metrics of each good reply.
+        bytes_down: that each of them was sent.
+        workers: name and metrics of each good reply; beside its own metrics "bytes-down" and "bytes-up".
         refused: name and reason of each reply that was not averaged.
         metrics: the good replies' metrics, averaged by number of examples.
         aggregated: whether the round changed the weights.
@@ -57,6 +75,7 @@ class RoundRecord:
     number: int
     asked: int
     began: float = field(default_factory=time.monotonic)
+    bytes_down: int = 0
     workers: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -115,6 +134,8 @@ class Guard(FedAvg):
         self.failed_in_a_row = 0
         self.refused_count = 0
         self.names: dict[int, str] = {}
+        self.sent: Mapping[str, np.ndarray] = expected
+        self.averaged: dict[str, int] = {}
         self.record = RoundRecord(0, 0)
 
     @property
@@ -133,7 +154,12 @@ class Guard(FedAvg):
         number = self.done + server_round
         nodes = self.call_roll(number, grid)
         self.record = RoundRecord(number, len(nodes))
-        return super().configure_train(number, arrays, config, RollCall(grid, nodes))
+        if self.plan.compression != "none":
+            self.sent = unpack_weights(arrays)
+            config[AVERAGED] = json.dumps(self.averaged)
+        messages = list(super().configure_train(number, arrays, config, RollCall(grid, nodes)))
+        self.record.bytes_down = content_size(messages[0].content)
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -151,6 +177,10 @@ class Guard(FedAvg):
         share_metrics(good)
         arrays, metrics = super().aggregate_train(server_round, good)
         self.record.aggregated, self.record.metrics = True, dict(metrics or {})
+        # Where two workers share a name, neither could tell whose update it was that was averaged.
+        counts = Counter(worker["name"] for worker in self.record.workers)
+        number = self.done + server_round
+        self.averaged.update({name: number for name, count in counts.items() if count == 1})
         return arrays, metrics
 
     def call_roll(self, number: int, grid: Grid) -> list[int]:
@@ -170,11 +200,15 @@ class Guard(FedAvg):
 
     def accept(self, message: Message) -> bool:
         """Whether a reply may be averaged. Why not is counted, noted in the diary, and kept for the round's event."""
-        reply = unpack_reply(message)
-        reply = self.named(message.metadata.src_node_id, reply)
+        reply = self.named(message.metadata.src_node_id, unpack_reply(message))
+        if self.plan.compression != "none" and reply.error is None:
+            reply = self.restored(reply)
         reason = check_reply(reply, self.expected)
         if reason is None:
-            self.record.workers.append({"name": reply.worker, "metrics": reply.metrics})
+            size = {"bytes-down": self.record.bytes_down, "bytes-up": content_size(message.content)}
+            self.record.workers.append({"name": reply.worker, "metrics": {**reply.metrics, **size}})
+            if self.plan.compression != "none":
+                message.content[ARRAYS] = pack_weights(reply.weights)
             return True
         self.refused_count += 1
         self.record.refused.append({"name": reply.worker, "reason": reason})
@@ -185,7 +219,18 @@ class Guard(FedAvg):
         """The reply under its worker's name, which Flower's own failures do not carry."""
         if reply.worker != str(node):
             self.names[node] = reply.worker
-        return Reply(self.names.get(node, reply.worker), reply.metrics, reply.weights, reply.error)
+        return replace(reply, worker=self.names.get(node, reply.worker))
+
+    def restored(self, reply: Reply) -> Reply:
+        """The reply with the weights that its quantised change makes of those that were sent, or with an error."""
+        quanta = {name: array for name, array in reply.weights.items() if name != SCALES}
+        reason = check_quantised(reply.weights) or check_form(quanta, self.expected)
+        if reason is not None:
+            return replace(reply, error=reason)
+        changed = restore(reply.weights)
+        with np.errstate(over="ignore"):  # what overflows is refused because it is not finite
+            weights = {name: (array + changed[name]).astype(array.dtype) for name, array in self.sent.items()}
+        return replace(reply, weights=weights)
 
     def keep(self, good: int) -> None:
         """Note that a round leaves the weights as they are, and end the run when that happens too often."""

@@ -182,6 +182,7 @@ def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
         wait_seconds=of.wait_seconds,
         round_timeout=of.round_timeout,
         max_failed_rounds=of.max_failed_rounds,
+        compression=of.compression,
         levels=LEVELS,
         settings=mapping,
         card={

@@ -20,6 +20,12 @@ def test_a_round_is_a_line_and_one_for_each_worker_by_name():
     assert lines[1:] == [f"    {name}: accuracy before 0.5, classifier loss 0.25, images 70" for name in "ab"]
 
 
+def test_a_round_says_what_a_worker_got_and_sent():
+    worker = {"name": "a", "metrics": {**METRICS, "bytes-down": 2_824_771, "bytes-up": 720_507}}
+    line = round_line(RoundDone(2, 6, 30.0, [worker], {})).splitlines()[1]
+    assert line.endswith("images 70, received 2.82 MB, sent 0.72 MB")
+
+
 def test_an_event_is_told_in_words():
     event = {"time": "t", "event": "refused", "worker": "a", "reason": "it holds a NaN"}
     assert event_line(event) == '[bold]refused[/] {"worker": "a", "reason": "it holds a NaN"}'

@@ -3,10 +3,12 @@ import pytest
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
+from fedlmd.compression import SCALES, ErrorFeedback, change, quantise
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import PollingGrid
 from fedlmd.federation.messages import (
     Reply,
+    content_size,
     pack_config,
     pack_reply,
     pack_request,
@@ -92,6 +94,8 @@ def test_each_workers_own_metrics_are_kept_and_only_shared_numbers_averaged(even
         "accuracy": 0.5,
         "only": {"a": 1},
         "curve": [1.0, 2.0],
+        "bytes-down": 0,
+        "bytes-up": content_size(reply(0, [0, 0], accuracy=0.5, only={"a": 1}, curve=[1.0, 2.0]).content),
     }
 
 
@@ -153,6 +157,128 @@ def test_fedprox_sends_its_mu_and_averages_behind_the_same_guard(events):
     assert unpack_request(messages[0]).config["proximal-mu"] == 0.25
     arrays, _ = strategy.aggregate_train(1, [reply(0, [1, 1]), reply(1, [np.nan, 1])])
     np.testing.assert_array_equal(unpack_weights(arrays)["w"], [1, 1])
+
+
+GLOBAL = {"v": np.linspace(-2, 2, 600, dtype=np.float32), "w": np.array([[0.5, -0.5]], np.float32)}
+
+
+def compressing(events, plain=GLOBAL, number=1, **changes):
+    """A strategy whose workers send changes in 8 bits, after it sent its weights; and what the first was sent."""
+    plan = Plan("r", 5, "x", wait_seconds=0.01, compression="8-bit", **changes)
+    strategy = build_strategy(plan, plain, events)
+    return strategy, sent(strategy, number, plain)
+
+
+def sent(strategy, number, weights):
+    messages = strategy.configure_train(number, pack_weights(weights), pack_config("train", {}), Nodes(2))
+    return unpack_request(next(iter(messages)))
+
+
+def changed(node, update, name=None, examples=1):
+    return packed(node, Reply(name or f"site-{node}", {"num-examples": examples}, update))
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedprox"])
+def test_changes_in_8_bits_are_averaged_as_the_weights_would_be(events, name):
+    strategy, request = compressing(events, strategy=StrategyPlan(name, 0.1))
+    assert request.config["averaged"] == {}
+    generator = np.random.default_rng(0)
+    trained = [
+        {key: array + generator.normal(size=array.shape).astype(np.float32) for key, array in GLOBAL.items()}
+        for _ in range(2)
+    ]
+    updates = [quantise(change(weights, GLOBAL)) for weights in trained]
+    arrays, _ = strategy.aggregate_train(1, [changed(0, updates[0], examples=1), changed(1, updates[1], examples=3)])
+    averaged = unpack_weights(arrays)
+    assert list(arrays) == list(pack_weights(GLOBAL))
+    for key in GLOBAL:
+        expected = trained[0][key] * 0.25 + trained[1][key] * 0.75
+        assert averaged[key].dtype == np.float32
+        assert 0 < np.abs(averaged[key] - expected).max() <= 0.5 * max(update[SCALES].max() for update in updates)
+
+
+def test_after_many_rounds_the_global_weights_are_those_of_whole_updates_within_one_scale(events):
+    """What no single round can say adds up: each round moves a value by a tenth of what its byte can express."""
+    steps = {"v": np.full(600, 0.05, np.float32), "w": np.array([[1.0, 0.0]], np.float32)}
+    steps["v"][0] = 127.0
+    feedback, forgetful = ErrorFeedback(), []
+    strategy, weights = (
+        build_strategy(Plan("r", 40, "x", wait_seconds=0.01, compression="8-bit"), GLOBAL, events),
+        GLOBAL,
+    )
+    for number in range(1, 41):
+        last = sent(strategy, number, weights).config["averaged"].get("site-0", 0)
+        assert last == number - 1
+        update = feedback.compress(steps, run="r", number=number, averaged=last)
+        weights = unpack_weights(strategy.aggregate_train(number, [changed(0, update)])[0])
+        forgetful.append(quantise(steps)["v"][1:256])
+    assert np.abs(weights["v"][1:256] - GLOBAL["v"][1:256] - 40 * 0.05).max() <= 0.5 * 1.001
+    assert not np.any(forgetful), "without error feedback these values would never have moved"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (GLOBAL, "'scales' is missing; this run takes changes of weights in 8 bits, with their scales"),
+        ({SCALES: np.zeros(0, np.float32)}, "'v' is missing (2 of 2 arrays are)"),
+        (quantise({"v": GLOBAL["v"], "x": GLOBAL["w"]}), "'w' is missing (1 of 2 arrays are)"),
+        (quantise({**GLOBAL, "x": GLOBAL["w"]}), "'x' is not an array of this model"),
+        (quantise({**GLOBAL, "w": GLOBAL["w"].T}), "'w' has shape (2, 1), not (1, 2)"),
+        ({**quantise(GLOBAL), "w": GLOBAL["w"]}, "'w' has dtype float32, not int8"),
+        (
+            {**quantise(GLOBAL), SCALES: np.ones(3, np.float32)},
+            "'scales' has dtype float32 and shape (3,), not float32 and (4,)",
+        ),
+        (
+            quantise({**GLOBAL, "w": np.array([[np.nan, 1]], np.float32)}),
+            "'scales' holds values that are not finite numbers of 0 or above",
+        ),
+        (
+            {**quantise(GLOBAL), SCALES: np.full(4, 3e38, np.float32)},
+            "'v' holds values that are not finite numbers",
+        ),
+    ],
+)
+def test_a_broken_change_is_refused_and_the_other_is_averaged(events, bad, reason):
+    strategy, _ = compressing(events)
+    zero = quantise({name: np.zeros_like(array) for name, array in GLOBAL.items()})
+    arrays, _ = strategy.aggregate_train(1, [changed(0, bad), changed(1, zero)])
+    assert strategy.record.refused == [{"name": "site-0", "reason": reason}]
+    assert all(np.array_equal(array, GLOBAL[name]) for name, array in unpack_weights(arrays).items())
+    assert sent(strategy, 2, GLOBAL).config["averaged"] == {"site-1": 1}
+
+
+def test_a_change_in_8_bits_is_refused_where_whole_weights_are_expected(events):
+    strategy = build_strategy(Plan("r", 5, "x"), GLOBAL, events)
+    assert strategy.aggregate_train(1, [changed(0, quantise(GLOBAL))]) == (None, None)
+    assert strategy.record.refused[0]["reason"] == "'scales' is not an array of this model"
+
+
+def test_workers_are_told_in_which_round_their_update_was_averaged_last(events):
+    strategy, _ = compressing(events, min_replies=2)
+    zero = quantise({name: np.zeros_like(array) for name, array in GLOBAL.items()})
+    strategy.aggregate_train(1, [changed(0, zero), changed(1, zero)])
+    assert sent(strategy, 2, GLOBAL).config["averaged"] == {"site-0": 1, "site-1": 1}
+    strategy.aggregate_train(2, [changed(0, zero)])  # one is too few: the round keeps the weights
+    assert sent(strategy, 3, GLOBAL).config["averaged"] == {"site-0": 1, "site-1": 1}
+    strategy.aggregate_train(3, [changed(0, zero), changed(2, zero)])
+    assert sent(strategy, 4, GLOBAL).config["averaged"] == {"site-0": 3, "site-1": 1, "site-2": 3}
+
+
+def test_of_two_workers_with_one_name_neither_is_told_that_its_update_was_averaged(events):
+    strategy, _ = compressing(events)
+    zero = quantise({name: np.zeros_like(array) for name, array in GLOBAL.items()})
+    strategy.aggregate_train(1, [changed(0, zero, "twin"), changed(1, zero, "twin"), changed(2, zero)])
+    assert sent(strategy, 2, GLOBAL).config["averaged"] == {"site-2": 1}
+
+
+def test_a_round_says_how_many_bytes_each_worker_got_and_sent(events):
+    strategy, _ = compressing(events)
+    strategy.aggregate_train(1, [changed(0, quantise(GLOBAL))])
+    figures = strategy.record.event()["workers"][0]["metrics"]
+    assert 602 * 4 <= figures["bytes-down"] <= 602 * 4 + 700
+    assert 602 + 4 * 4 <= figures["bytes-up"] <= 602 + 4 * 4 + 700
+    assert "bytes-up" not in strategy.record.metrics
 
 
 class Mailbox(Grid):

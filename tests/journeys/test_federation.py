@@ -36,6 +36,7 @@ inpainting = { steps = 2 }
 images = 60
 [federation]
 rounds = 1
+compression = "8-bit"
 """
 
 
@@ -73,6 +74,7 @@ def test_one_round_trains_both_networks_on_both_workers(events):
     for worker in rounds[0]["workers"]:
         assert worker["metrics"]["classifier-loss"] > 0
         assert worker["metrics"]["denoiser-loss"] > 0
+        assert worker["metrics"]["bytes-down"] > 3.5 * worker["metrics"]["bytes-up"]
     assert events[-1]["event"] == "finished"
     assert sorted(events[-1]["installed"]) == ["client1", "client2"]
 
