@@ -1,7 +1,7 @@
 """Updates in 8 bits: how the weights changed, as bytes with a scale for each block of them. Needs numpy only.
 
 What the bytes cannot say is kept at the sender and added to its next change (error feedback: Seide et al. 2014;
-Karimireddy et al. 2019, algorithm 2), so that over the rounds nothing is lost but the last remainder.
+Karimireddy et al. 2019), so that over the rounds nothing is lost but the last remainder.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Difference(NamedTuple):
 
 
 def difference(known: Float[Tensor, "2 n"], unknown: Float[Tensor, "2 m"]) -> Difference:
-    """AUROC of the first score minus that of the second on the same images (DeLong et al. 1988, eq. 4 to 6).
+    """AUROC of the first score minus that of the second on the same images (DeLong et al. 1988).
 
     Args:
         known: both scores of the known images, 2 or more.
