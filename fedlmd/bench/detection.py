@@ -219,6 +219,9 @@ def taking_part(task: Task, answerer: Answerer, config: DetectionBench) -> dict[
     every = contenders(answerer, held_back(answerer, config.in_domain))
     every[PREDICTION] = Contender(Prediction(answerer.networks), 0, every[VERDICT].sample)
     found = {}
+    if task.same_classes:
+        # Nothing is to be told apart: what counts is what the verdict and the classifier say.
+        every = {name: every[name] for name in (VERDICT, PREDICTION)}
     for name, contender in every.items():
         elsewhere = contender.tasks is not None and task.name not in contender.tasks
         if elsewhere or (config.quick and contender.evaluations > QUICK_EVALUATIONS):

@@ -8,7 +8,7 @@ from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer
 from fedlmd.bench import detection
 from fedlmd.bench.cost import CostConfig
-from fedlmd.bench.detection import DetectionBench, command_of, measure, release_of, scores_file
+from fedlmd.bench.detection import DetectionBench, command_of, measure, release_of, scores_file, taking_part
 from fedlmd.bench.results import PREDICTION
 from fedlmd.bench.scores import kept
 from fedlmd.bench.tasks import TASKS, images_of
@@ -154,3 +154,8 @@ def test_the_command_says_what_was_asked_for_and_no_path(tmp_path):
         "--release digits-0-9=FOLDER --data usps=FILE --images 7"
     )
     assert command_of(DetectionBench(quick=True)) == "fedlmd bench detection --quick"
+
+
+def test_known_digits_in_another_hand_are_scored_by_the_verdict_alone(answerer):
+    (task,) = (task for task in TASKS if task.same_classes)
+    assert set(taking_part(task, answerer, DetectionBench(in_domain=40))) == {VERDICT, PREDICTION}
