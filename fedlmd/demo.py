@@ -208,7 +208,7 @@ def follow(
         elif event["event"] == "refused":
             yield Note(f"an update was refused: {event}")
         elif event["event"] == "calibrating":
-            yield Note(f"calibrating ({event['step']}): a few numbers from {', '.join(event['workers'])}")
+            yield Note(f"calibrating ({event['step']}): numbers from {', '.join(event['workers'])}")
         elif event["event"] == "installed" and event["refused"]:
             yield Note(f"not every worker could install the release: {event['refused']}")
         elif event["event"] == "finished":

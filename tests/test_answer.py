@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -65,34 +66,34 @@ def test_an_image_gets_the_same_answer_alone_and_in_any_batch(answerer, images):
     same(answerer.answer(images), answerer.answer(images.flip(0))[::-1])
 
 
-def test_another_number_of_threads_gives_the_same_answers(answerer, images):
-    on_one = answerer.answer(images)
+@contextmanager
+def two_threads():
     torch.set_num_threads(2)
     try:
-        same(on_one, answerer.answer(images))
+        yield
     finally:
         torch.set_num_threads(1)
+
+
+def test_another_number_of_threads_gives_the_same_answers(answerer, images):
+    on_one = answerer.answer(images)
+    with two_threads():
+        same(on_one, answerer.answer(images))
 
 
 def test_two_thread_counts_give_the_same_verdicts_on_200_test_images():
     answerer, images = Answerer(artifacts.load(PRETRAINED_FOLDER)), load("mnist", "eval").images(range(200))
     on_one = answerer.answer(images)
-    torch.set_num_threads(2)
-    try:
+    with two_threads():
         same(on_one, answerer.answer(images))
-    finally:
-        torch.set_num_threads(1)
     assert 40 < sum(answer.is_ood for answer in on_one) < 160  # both verdicts are among them
 
 
 def test_a_release_passes_its_self_test_on_any_number_of_threads(release):
     assert set(release.card["self_test"]["findings"]) == {"logits", "mahalanobis", "one-step", VERDICT}
     assert len(release.card["self_test"]["unknown"]) == 8
-    torch.set_num_threads(2)
-    try:
+    with two_threads():
         Answerer(release)
-    finally:
-        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("name", ["classifier.head.weight", "denoiser.stem.weight"])

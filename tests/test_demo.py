@@ -63,7 +63,7 @@ def test_a_run_is_followed_in_the_demos_words(server):
     items = told(server, {"event": "started"}, ROUND, calibrating, finished)
     assert items == [
         RoundDone(1, 2, 3.0, [], {}),
-        Note("calibrating (moments): a few numbers from a, b"),
+        Note("calibrating (moments): numbers from a, b"),
         Note("accuracy of the release on each worker's own test images: a 0.9900, b 0.9800"),
         finished,
     ]

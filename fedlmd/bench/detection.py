@@ -131,7 +131,8 @@ def measure(config: DetectionBench, output: Path) -> Iterator[Progress | dict[st
 
 def command_of(config: DetectionBench) -> str:
     """The command that measures this, but for where files lie."""
-    told = [f"--task {name}" for name in config.tasks]
+    told = ["--settings FILE"] * (config.settings != Settings())
+    told += [f"--task {name}" for name in config.tasks]
     for name, folder in config.releases.items():
         told.append(f"--release {name}={'pretrained' if folder == SHIPPED.get(name) else 'FOLDER'}")
     told += [f"--data {name}=FILE" for name in config.data]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedlmd.diffusion import Schedule
 from fedlmd.models import turned
 
-__all__ = ["Batch", "Objective", "classification", "denoising", "proximal"]
+__all__ = ["FOCUS", "Batch", "Objective", "classification", "denoising", "proximal"]
 
 
 class Batch(NamedTuple):

@@ -16,6 +16,7 @@ from fedlmd.detection import separation
 from fedlmd.models import DenoiserConfig
 from fedlmd.node import PRETRAINED_FOLDER
 from fedlmd.progress import Progress
+from fedlmd.settings import Settings
 
 CHEAP = CostConfig(images=4, matrix=32, repeats=1, reference=DenoiserConfig(8, 1, widths=(8,), patch=1))
 BY_NAME = {task.name: task for task in TASKS}
@@ -154,6 +155,8 @@ def test_the_command_says_what_was_asked_for_and_no_path(tmp_path):
         "--release digits-0-9=FOLDER --data usps=FILE --images 7"
     )
     assert command_of(DetectionBench(quick=True)) == "fedlmd bench detection --quick"
+    other = DetectionBench(Settings(seed=1), quick=True)
+    assert command_of(other) == "fedlmd bench detection --quick --settings FILE"
 
 
 def test_known_digits_in_another_hand_are_scored_by_the_verdict_alone(answerer):

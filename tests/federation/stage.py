@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,21 +46,16 @@ class Stage:
     """A server whose workers come and go as a test says."""
 
     def __init__(self, home):
-        self.home, self.workers, self.trainers, self.lines = home, {}, {}, {}
+        self.home, self.workers, self.trainers = home, {}, {}
         self.engine = ServerEngine(home / "server", "127.0.0.1", free_port())
         self.gates = home / "gates"
         self.gates.mkdir()
 
     def add(self, name, mode):
         client, self.trainers[name] = start_trainer(self.home / name, mode)
-        self.lines[name] = client
         link = f"127.0.0.1:{self.engine.port}"
         self.workers[name] = WorkerEngine(self.home / name, name, link, free_port(), client.environment())
         self.workers[name].start()
-
-    def at_work(self):
-        """Whether all trainers are."""
-        return all(line.status().busy for line in self.lines.values())
 
     def groups(self):
         return {pid for pid in (*self.engine.pids.values(), *(worker.pid for worker in self.workers.values())) if pid}
@@ -111,12 +105,3 @@ def stage(modes):
             groups |= set_up.groups()
             set_up.stop()
         assert group_members(groups) == []
-
-
-def wait_for(what, seconds=60.0):
-    """Wait until something is so, and give what it is."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return found
