@@ -14,7 +14,8 @@ from fedlmd.bench.contenders import Contender
 from fedlmd.detection import LMD, Detector, LMDConfig
 from fedlmd.detection.masks import MaskKind
 from fedlmd.networks import detectors
-from fedlmd.settings import SCORES, DetectorConfig
+from fedlmd.settings import DetectorConfig
+from fedlmd.settings.parts import SCORES
 
 __all__ = ["SUMS", "LMDBy", "Variant", "contender_of", "lmd_with", "variants"]
 

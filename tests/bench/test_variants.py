@@ -7,7 +7,8 @@ import torch
 from fedlmd.bench.variants import SUMS, LMDBy, contender_of, lmd_with, variants
 from fedlmd.detection import LMD, LMDConfig, OneStepConfig, mse
 from fedlmd.diffusion import InpaintingConfig
-from fedlmd.settings import SCORES, DetectorConfig
+from fedlmd.settings import DetectorConfig
+from fedlmd.settings.parts import SCORES
 from tests.diffusion.exact import SCHEDULE
 
 OWN = DetectorConfig()

@@ -24,7 +24,7 @@ from fedlmd.settings import (
     to_mapping,
 )
 
-RUNS = sorted((Path(__file__).parents[1] / "runs").glob("*.toml"))
+RUNS = sorted((Path(__file__).parents[2] / "runs").glob("*.toml"))
 
 OTHER = Settings(
     labels=("cat", "dog"),
