@@ -16,7 +16,6 @@ from fedlmd import settings as settings_module
 from fedlmd.artifacts import Release, ReleaseError
 from fedlmd.data import to_unit_range
 from fedlmd.detection import (
-    LMD,
     Detector,
     Moments,
     Reference,
@@ -24,13 +23,12 @@ from fedlmd.detection import (
     Verdict,
     agreed,
     decide,
-    explaining,
     fuse,
     heat,
     reference,
     scored,
 )
-from fedlmd.networks import Networks, build, detectors
+from fedlmd.networks import Networks, build, detectors, painter
 from fedlmd.self_test import LOGITS, VERDICT, SelfTest, patterns
 from fedlmd.settings import Settings
 
@@ -42,6 +40,7 @@ __all__ = [
     "Explanation",
     "examined",
     "proof",
+    "references",
 ]
 
 # LMD is left out of a self-test, which runs whenever a release is loaded, from so many evaluations per image on.
@@ -166,10 +165,7 @@ class Answerer:
         self.detectors = detectors(self.settings, self.networks)
         if unknown := sorted(self.sketches.keys() - self.detectors.keys() - {VERDICT}):
             raise ReleaseError(f"the card of release {release.id} is wrong: it calibrates an unknown {unknown[0]!r}")
-        # LMD is there once more, as the one detector that can show what it saw, with settings made for that.
-        lmd: LMD = self.detectors["lmd"]  # type: ignore[assignment]
-        settings = explaining(lmd.config, lmd.schedule)
-        self.painter = LMD(lmd.denoiser, lmd.schedule, lmd.distance, settings, lmd.classify)
+        self.painter = painter(self.settings, self.networks)
         if "self_test" in release.card:
             self.examine(release.card["self_test"])
 

@@ -6,39 +6,28 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import nn
 
 from fedlmd import artifacts
 from fedlmd.answer import CLASS, VERDICT, examined, proof
 from fedlmd.artifacts import Weights, half
 from fedlmd.compression import ErrorFeedback, change
-from fedlmd.data import LabelledImages, some
+from fedlmd.data import some
 from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
-from fedlmd.diffusion import Schedule
-from fedlmd.networks import Networks, build, detectors
+from fedlmd.fitting import fit
+from fedlmd.networks import DENOISING, Networks, build, detectors
 from fedlmd.progress import Progress, Result
 from fedlmd.self_test import SelfTest
 from fedlmd.settings import Settings, SettingsError, from_mapping, to_mapping
 from fedlmd.site import Site, SiteImages
 from fedlmd.statistics import gaussians, sums_by_class
-from fedlmd.training import (
-    Objective,
-    TrainingConfig,
-    batches,
-    classification,
-    denoising,
-    evaluate,
-    judge,
-    proximal,
-    train,
-)
+from fedlmd.training import Evaluation, evaluate, judge
 
-__all__ = ["PARTS", "SITE", "Learner", "build_handler", "fit"]
+__all__ = ["PARTS", "SITE", "Learner", "build_handler"]
 
 SITE = "FEDLMD_SITE"
 """The environment variable that tells a process which site it works for, as JSON."""
@@ -62,13 +51,16 @@ class Learner:
         self.examined: dict[str, torch.Tensor] = {}
         self.losses = torch.empty(0)
         self.feedback = ErrorFeedback()
+        self.evaluated: tuple[Settings, dict[str, torch.Tensor], Evaluation] | None = None
+        self.run = ""
+        self.kept: Weights = {}
 
     def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """Do what a message asks for.
 
         Args:
-            action: "train", "sums", "moments", "thresholds" or "install", as a federation asks; "alone" for
-                ``learn_alone``.
+            action: "train", "denoiser", "sums", "moments", "thresholds" or "install", as a federation asks; "alone"
+                for ``learn_alone``.
             config: ``settings`` of the run, and what the action needs beside them.
             weights: the global weights.
 
@@ -83,6 +75,8 @@ class Learner:
         settings = from_mapping(config["settings"])
         if action == "train":
             yield from self.update(settings, weights, config)
+        elif action == "denoiser":
+            yield from self.denoiser(settings, weights, str(config["run"]))
         elif action == "sums":
             yield Result(weights=self.sums(settings, weights))
         elif action == "moments":
@@ -107,21 +101,38 @@ class Learner:
             self.loaded = (settings, self.site.images(settings))
         return self.loaded[1]
 
-    def train(self, settings: Settings, weights: Weights, number: int) -> Iterator[Progress | Result]:
-        """One round: judge the global weights, train both networks from them, give the new ones.
+    def start(self, settings: Settings, weights: Weights, run: str) -> Networks:
+        """The networks that a round starts from: the global weights, and what this site keeps of its own beside them.
 
         Args:
             settings: of the run.
-            weights: the global weights.
-            number: the round, from 1.
+            weights: those that all sites share; the others are the site's own from its last round in this run, at first
+                the settings' initial ones, which are alike everywhere.
+            run: the run's id.
         """
-        images, networks = self.images(settings), build(settings, weights)
+        if run != self.run:
+            self.run, self.kept = run, {}
+        initial = build(settings).weights()
+        return build(settings, {**initial, **self.kept, **weights})
+
+    def train(self, settings: Settings, weights: Weights, number: int, run: str = "") -> Iterator[Progress | Result]:
+        """One round: judge the global weights, train the networks that they are of, give their new ones.
+
+        Args:
+            settings: of the run.
+            weights: the global weights, of both networks or of parts.
+            number: the round, from 1.
+            run: the run's id.
+        """
+        images, networks = self.images(settings), self.start(settings, weights, run)
         start = time.monotonic()
-        before = evaluate(networks.classifier, images.evaluation)
+        before = self.judged(settings, networks)
         yield Progress("evaluation", 1, 1, {"accuracy": before.accuracy})
         mu = settings.federation.mu if settings.federation.strategy == "fedprox" else 0.0
         losses = {}
         for part in PARTS:
+            if not any(name.startswith(f"{part}.") for name in weights):
+                continue
             steps, rounds = getattr(settings, part).steps, settings.federation.rounds
             span = range(steps * (number - 1) // rounds, steps * number // rounds)
             seed = settings.seed + 1_000 * number + self.site.worker
@@ -136,7 +147,45 @@ class Learner:
             "seconds-training": time.monotonic() - start,
             **losses,
         }
-        yield Result(figures, networks.weights())
+        trained = networks.weights()
+        self.kept = {name: array for name, array in trained.items() if name not in weights}
+        yield Result(figures, {name: trained[name] for name in weights})
+
+    def judged(self, settings: Settings, networks: Networks) -> Evaluation:
+        """Accuracy and loss of a classifier on the evaluation images; those of the last one when it is the same."""
+        state = {name: value.cpu().clone() for name, value in networks.classifier.state_dict().items()}
+        before = self.evaluated
+        if before is None or before[0] != settings or any(not torch.equal(before[1][n], v) for n, v in state.items()):
+            found = evaluate(networks.classifier, self.images(settings).evaluation)
+            self.evaluated = before = (settings, state, found)
+        return before[2]
+
+    def denoiser(self, settings: Settings, weights: Weights, run: str) -> Iterator[Progress | Result]:
+        """This site's own denoiser, for a merge that averages none, and how its scores lie on held-back images.
+
+        Args:
+            settings: of the run; the denoiser is trained by them, but for the merge "partial", where it has been.
+            weights: the final classifier's, and of the denoiser what all sites share.
+            run: the run's id.
+        """
+        networks, images = self.start(settings, weights, run), self.images(settings)
+        if settings.federation.initial == "own":
+            own = build(replace(settings, seed=settings.seed + 1 + self.site.worker))
+            networks = replace(networks, denoiser=own.denoiser)
+        if settings.federation.merge != "partial":
+            span, seed = range(settings.denoiser.steps), settings.seed + 1_000 + self.site.worker
+            yield from fit("denoiser", networks, images.training, settings, span, seed=seed)
+        chosen = some(images.held_back, settings.calibration.images, settings.seed).images()
+        every = detectors(settings, networks.for_answers())
+        found = scored({name: every[name] for name in DENOISING}, chosen.to(networks.device))
+        of = [moments(found[name]) for name in DENOISING]
+        figures = {
+            "num-examples": len(images.training),
+            "labels": torch.bincount(images.training.labels, minlength=len(settings.labels)).tolist(),
+            "means": [one.mean for one in of],
+            "stds": [one.std for one in of],
+        }
+        yield Result(figures, {n: array for n, array in networks.weights().items() if n.startswith("denoiser.")})
 
     def update(self, settings: Settings, weights: Weights, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
         """A round of training, and what the server gets of it: new weights, or their changes in 8 bits.
@@ -147,7 +196,7 @@ class Learner:
             config: "round"; "run" and "averaged" where updates are compressed.
         """
         number = int(config["round"])
-        for step in self.train(settings, weights, number):
+        for step in self.train(settings, weights, number, str(config.get("run", ""))):
             if isinstance(step, Result) and settings.federation.compression == "8-bit":
                 averaged = int(config.get("averaged", {}).get(self.site.name, 0))
                 changed = change(step.weights, weights)
@@ -259,49 +308,6 @@ class Learner:
         metrics = {"accuracy": accuracy["mean"], "loss": loss["mean"], "images": accuracy["count"]}
         test = SelfTest.of(self.proof(settings, scale), Sketch(**sketches[VERDICT]).threshold(alpha))
         yield Result({"calibration": calibration, "metrics": metrics, "self_test": test.to_json()})
-
-
-def fit(
-    part: str,
-    networks: Networks,
-    images: LabelledImages,
-    settings: Settings,
-    span: range,
-    *,
-    seed: int,
-    mu: float = 0.0,
-) -> Iterator[Progress]:
-    """Train one of the two networks in place.
-
-    Args:
-        part: "classifier" or "denoiser".
-        networks: both.
-        images: what to learn from.
-        settings: of the run.
-        span: the steps to do now, out of the part's whole training.
-        seed: of shuffling, noise and dropout.
-        mu: strength of FedProx's pull towards the weights at the start.
-    """
-    if not span:
-        return
-    generator = torch.Generator().manual_seed(seed)
-    config: TrainingConfig = getattr(settings, part)
-    network: nn.Module = networks.parts()[part]
-    views = networks.classifier.config.views
-    objective: Objective = classification(config.label_smoothing, views=views, generator=generator)
-    if part == "denoiser":
-        schedule, classes = Schedule(settings.schedule), len(settings.labels)
-        objective = denoising(schedule, classes, label_dropout=config.label_dropout, generator=generator)
-    anchor = {name: value.detach().clone() for name, value in network.named_parameters()}
-    data = batches(images.pixels, images.labels, config, generator)
-    loss = 0.0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout draws from torch's own generator
-        steps = train(network, proximal(objective, mu, anchor), data, config, first=span.start, steps=len(span))
-        for done, step in enumerate(steps, start=1):
-            # What one step says is noise; the mean of about the last twenty is what is shown.
-            loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss
-            yield Progress(part, done, len(span), {"loss": loss})
 
 
 def build_handler() -> Callable[[str, Mapping[str, Any], Weights], Iterator[Progress | Result]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,25 +14,34 @@ from fedlmd.artifacts import ReleaseError
 from fedlmd.detection import (
     LMD,
     ClassGaussians,
+    Condition,
     Detector,
     Distance,
+    DistanceKind,
+    LMDConfig,
     Mahalanobis,
     MaxLogit,
+    Moments,
     Once,
     OneStep,
+    Union,
     deep_feature,
     directions,
     embedding_distance,
+    explaining,
     lpips_distance,
     mse,
     ssim_distance,
 )
-from fedlmd.diffusion import Schedule
-from fedlmd.models import CNN, UNet
+from fedlmd.diffusion import Denoiser, Mixture, Schedule
+from fedlmd.models import CNN, Ensemble, UNet
 from fedlmd.settings import Settings
 from fedlmd.statistics import GAUSSIANS, square
 
-__all__ = ["Networks", "accelerator", "build", "detectors", "gaussians_of"]
+__all__ = ["DENOISING", "Assembly", "Networks", "accelerator", "build", "detectors", "gaussians_of", "painter"]
+
+DENOISING = ("one-step", "lmd")
+"""The detectors that use the denoiser; their scores are calibrated site by site where each site keeps its own."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,12 @@ class Networks:
 
     Args:
         classifier: images to logits.
-        denoiser: noisy images to velocities.
+        denoiser: noisy images to velocities; an ensemble where every site's was kept.
         gaussians: of the embeddings of known images, by class; None before they were fitted.
     """
 
     classifier: CNN
-    denoiser: UNet
+    denoiser: UNet | Ensemble
     gaussians: ClassGaussians | None = None
 
     @property
@@ -118,9 +127,12 @@ def accelerator() -> torch.device:
 
 def build(settings: Settings, weights: Mapping[str, Any] | None = None) -> Networks:
     """Both networks for a run, ready to answer; freshly initialised from the run's seed without ``weights``."""
+    members = members_in(weights or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        networks = Networks(CNN(settings.classifier_config), UNet(settings.denoiser_config))
+        classifier, shape = CNN(settings.classifier_config), settings.denoiser_config
+        denoiser = Ensemble(shape, members, len(DENOISING)) if members else UNet(shape)
+    networks = Networks(classifier, denoiser)
     if weights is not None:
         networks.load(weights)
         networks = replace(networks, gaussians=gaussians_of(weights))
@@ -129,33 +141,94 @@ def build(settings: Settings, weights: Mapping[str, Any] | None = None) -> Netwo
     return networks
 
 
+def members_in(weights: Mapping[str, Any]) -> int:
+    """How many sites' denoisers there are among weights that hold an ensemble, else 0."""
+    start = "denoiser.members."
+    return len({name.removeprefix(start).partition(".")[0] for name in weights if name.startswith(start)})
+
+
 def detectors(settings: Settings, networks: Networks) -> dict[str, Detector]:
     """Every detector of a run by the name of its score; Mahalanobis distances need the Gaussians of the embeddings."""
-    config, schedule = settings.detector, Schedule(settings.schedule)
-
-    # All detectors ask for the same images' embedding, from which the logits follow.
-    embedding = Once[Tensor](networks.classifier.embedding)
-
-    def logits(images: Tensor) -> Tensor:
-        return networks.classifier.logits(embedding(images))
-
-    def classify(images: Tensor) -> Tensor:
-        return logits(images).argmax(1)
-
-    def distance(kind: str) -> Distance:
-        if kind == "embedding":
-            return embedding_distance(networks.classifier.embedding, of_image=embedding)
-        if kind == "features":
-            return deep_feature(networks.classifier.maps, config.feature_stages)
-        plain: dict[str, Distance] = {"mse": mse, "ssim": ssim_distance}
-        return lpips_distance() if kind == "lpips" else plain[kind]
-
+    parts = Assembly(settings, networks)
     found: dict[str, Detector] = {
-        "max-logit": MaxLogit(logits),
-        "one-step": OneStep(networks.denoiser, schedule, distance(config.one_step.distance), config.one_step, classify),
-        "lmd": LMD(networks.denoiser, schedule, distance(config.lmd.distance), config.lmd, classify),
+        "max-logit": MaxLogit(parts.logits),
+        "one-step": parts.merged("one-step", settings.detector.one_step.condition, parts.one_step),
+        "lmd": parts.merged("lmd", settings.detector.lmd.condition, parts.lmd),
     }
     if networks.gaussians is not None:
         gaussians = ClassGaussians(*(part.to(networks.device) for part in networks.gaussians))
-        found["mahalanobis"] = Mahalanobis(directions(embedding), gaussians, config.shrinkage)
+        found["mahalanobis"] = Mahalanobis(directions(parts.embedding), gaussians, settings.detector.shrinkage)
     return found
+
+
+def painter(settings: Settings, networks: Networks) -> LMD:
+    """LMD with settings made for showing what it sees, see ``fedlmd.detection.explaining``."""
+    parts = Assembly(settings, networks)
+    return parts.lmd(parts.denoiser, explaining(settings.detector.lmd, parts.schedule))
+
+
+@final
+class Assembly:
+    """What the detectors of a run are made of.
+
+    Args:
+        settings: of the run.
+        networks: that they ask.
+    """
+
+    def __init__(self, settings: Settings, networks: Networks) -> None:
+        self.settings, self.networks = settings, networks
+        self.schedule = Schedule(settings.schedule)
+        # All detectors ask for the same images' embedding, from which the logits follow.
+        self.embedding = Once[Tensor](networks.classifier.embedding)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The classifier's logits (B, K)."""
+        return self.networks.classifier.logits(self.embedding(images))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """The index of the predicted class (B,)."""
+        return self.logits(images).argmax(1)
+
+    def distance(self, kind: DistanceKind) -> Distance:
+        """The distance of a name."""
+        classifier = self.networks.classifier
+        if kind == "embedding":
+            return embedding_distance(classifier.embedding, of_image=self.embedding)
+        if kind == "features":
+            return deep_feature(classifier.maps, self.settings.detector.feature_stages)
+        return lpips_distance() if kind == "lpips" else {"mse": mse, "ssim": ssim_distance}[kind]
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The one denoiser that there is, or that several sites' make together."""
+        denoiser = self.networks.denoiser
+        if isinstance(denoiser, Ensemble):
+            return Mixture(list(denoiser.members), self.schedule, denoiser.shares)
+        return denoiser
+
+    def one_step(self, denoiser: Denoiser) -> OneStep:
+        """One-step denoising with a denoiser."""
+        config = self.settings.detector.one_step
+        return OneStep(denoiser, self.schedule, self.distance(config.distance), config, self.classify)
+
+    def lmd(self, denoiser: Denoiser, config: LMDConfig | None = None) -> LMD:
+        """LMD with a denoiser, by the run's settings or others."""
+        config = config or self.settings.detector.lmd
+        return LMD(denoiser, self.schedule, self.distance(config.distance), config, self.classify)
+
+    def merged(self, name: str, condition: Condition, make: Callable[[Denoiser], Detector]) -> Detector:
+        """A detector of all sites: with the one denoiser, or as the union of detectors with each site's own.
+
+        Args:
+            name: of the detector, one of ``DENOISING``.
+            condition: what it is conditioned on.
+            make: makes it with a denoiser.
+        """
+        sites, column = self.networks.denoiser, DENOISING.index(name)
+        if not isinstance(sites, Ensemble) or self.settings.federation.merge != "union":
+            return make(self.denoiser)
+        pairs = zip(sites.means[:, column].tolist(), sites.stds[:, column].tolist(), strict=True)
+        scales = [Moments(1, mean, std) for mean, std in pairs]
+        classify = self.classify if condition == "predicted" else None
+        return Union([make(member) for member in sites.members], scales, sites.shares > 0, classify)

@@ -18,7 +18,8 @@ from fedlmd.detection import LEVELS, Moments, Sketch, directions, fuse, pooled
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
 from fedlmd.federation.release import finish_release
-from fedlmd.learner import PARTS, SITE, Learner, build_handler, fit
+from fedlmd.fitting import fit
+from fedlmd.learner import PARTS, SITE, Learner, build_handler
 from fedlmd.networks import build, detectors, gaussians_of
 from fedlmd.progress import Progress, Result
 from fedlmd.self_test import LOGITS, deviation, dissenting, patterns

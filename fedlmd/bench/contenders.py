@@ -19,6 +19,7 @@ from fedlmd.detection.feature_space import KNN, Energy, ViM
 from fedlmd.detection.msma import MSMA, MSMAConfig
 from fedlmd.detection.path import PathConfig, PathStatistic
 from fedlmd.diffusion import Schedule
+from fedlmd.networks import Assembly
 
 __all__ = ["FEW", "AnswererScore", "Contender", "Late", "contenders"]
 
@@ -103,6 +104,7 @@ def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Conte
         in_domain: images of its labels that no network was trained on, for detectors that are fitted.
     """
     networks, schedule = answerer.networks, Schedule(answerer.settings.schedule)
+    denoiser = Assembly(answerer.settings, networks).denoiser
     plain = replace(answerer.settings.detector.one_step, distance="mse", condition="none")
     paper = replace(PAPER, distance="mse")
     found = {name: own(answerer, name) for name in answerer.choices}
@@ -112,9 +114,9 @@ def contenders(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Conte
         | denoiser_rivals(answerer, in_domain)
         | {
             "energy": Contender(Energy(networks.classifier), 0),
-            "one-step-plain": Contender(OneStep(networks.denoiser, schedule, mse, plain), len(plain.levels)),
+            "one-step-plain": Contender(OneStep(denoiser, schedule, mse, plain), len(plain.levels)),
             # Hours for a whole test set: few images say enough of it.
-            "lmd-paper": Contender(LMD(networks.denoiser, schedule, mse, paper), paper.evaluations, 20, ("01234",)),
+            "lmd-paper": Contender(LMD(denoiser, schedule, mse, paper), paper.evaluations, 20, ("01234",)),
         }
     )
 
@@ -138,6 +140,7 @@ def feature_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, C
 def denoiser_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, Contender]:
     """Published detectors on the release's own denoiser, fitted when they are first asked."""
     networks, schedule, told = answerer.networks, Schedule(answerer.settings.schedule), len(in_domain)
+    denoiser = Assembly(answerer.settings, networks).denoiser
     msma, path, ddpm = MSMAConfig(), PathConfig(), DDPMOODConfig()
     distances = (mse, embedding_distance(networks.classifier.embedding))
 
@@ -145,14 +148,12 @@ def denoiser_rivals(answerer: Answerer, in_domain: LabelledImages) -> dict[str, 
         return in_domain.images().to(networks.device)
 
     def redrawn() -> Detector:
-        return DDPMOOD(networks.denoiser, schedule, distances, images()[:FITTED_ON], ddpm)
+        return DDPMOOD(denoiser, schedule, distances, images()[:FITTED_ON], ddpm)
 
     return {
-        "msma": Contender(
-            Late(lambda: MSMA(networks.denoiser, schedule, images(), msma), (msma, told)), msma.levels, FEW
-        ),
+        "msma": Contender(Late(lambda: MSMA(denoiser, schedule, images(), msma), (msma, told)), msma.levels, FEW),
         "diffpath": Contender(
-            Late(lambda: PathStatistic(networks.denoiser, schedule, images(), path), (path, told)), path.steps, FEW
+            Late(lambda: PathStatistic(denoiser, schedule, images(), path), (path, told)), path.steps, FEW
         ),
         "ddpm-ood": Contender(Late(redrawn, (ddpm, told)), ddpm.evaluations, FITTED_ON),
     }

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedlmd.answer import Answerer
 from fedlmd.detection import PAPER
-from fedlmd.models import DenoiserConfig, UNet
+from fedlmd.models import DenoiserConfig, Ensemble, UNet
 from fedlmd.networks import Networks
 
 __all__ = [
@@ -126,11 +126,14 @@ def spent(networks: Networks, call: Callable[[], object], images: int) -> Spent:
         nonlocal evaluated
         evaluated += len(arguments[0])
 
-    hook = networks.denoiser.register_forward_pre_hook(count)
+    # An ensemble's members are asked one by one.
+    sites = networks.denoiser.members if isinstance(networks.denoiser, Ensemble) else [networks.denoiser]
+    hooks = [site.register_forward_pre_hook(count) for site in sites]
     try:
         operations = gflop(call)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return Spent(operations / images, evaluated / images)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "cost_table",
     "detection_table",
     "federations_table",
+    "merge_table",
     "number",
     "results_at",
     "rewritten",
@@ -203,7 +204,32 @@ def ablation_table(result: Mapping[str, Any]) -> str:
     return table(["group", "variant", "AUROC", "against the default", "NFE", "ms"], rows)
 
 
-BESIDE = {"trust": ("verdict", ("federations", "words")), "ablation": ("ablation", ("ablation",))}
+def merge_table(result: Mapping[str, Any]) -> str:
+    """Every merge on every federation, the best of each score in bold."""
+    told = result["merge"]
+    scores = {"one-step": "auroc_one_step", "LMD": "auroc_lmd", "verdict": "auroc_verdict"}
+    rows = []
+    for name, methods in told["rows"].items():
+        top = {score: max(of[score] for of in methods.values()) for score in scores.values()}
+        for position, (method, of) in enumerate(methods.items()):
+            cells = [f"{of[score]:.4f}" for score in scores.values()]
+            bold = [
+                f"**{cell}**" if of[score] == top[score] and len(methods) > 1 else cell
+                for score, cell in zip(scores.values(), cells, strict=True)
+            ]
+            foreign = f"{of['unknown_to_others']:.1%}" if "unknown_to_others" in of else ""
+            title = "central" if name == "central" else told["methods"][method]["title"]
+            first = told["federations"][name] if position == 0 else ""
+            rows.append([first, title, *bold, f"{of['accuracy']:.4f}", foreign, f"{of['bytes_up'] / 1e6:.1f}"])
+    head = ["federation", "merge", *scores, "accuracy", "others' known called unknown", "MB sent by a worker"]
+    return table(head, rows)
+
+
+BESIDE = {
+    "trust": ("verdict", ("federations", "words")),
+    "ablation": ("ablation", ("ablation",)),
+    "merge": ("merge", ("merge",)),
+}
 """Of other commands than ``fedlmd bench detection``: the name of what one measured, the command, its tables."""
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -213,5 +239,6 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "federations": federations_table,
     "words": words_table,
     "ablation": ablation_table,
+    "merge": merge_table,
 }
 """The tables by the name that a marker has."""

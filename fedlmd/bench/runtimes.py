@@ -148,6 +148,8 @@ def measure(
     output.mkdir(parents=True, exist_ok=True)
     release = artifacts.load(PRETRAINED_FOLDER)
     built = networks.build(settings.from_mapping(release.card["settings"]), release.weights).for_answers()
+    if not isinstance(built.denoiser, UNet):
+        raise ValueError(f"release {release.id} holds several sites' denoisers; measure one that holds a single one")
     network = built.denoiser.cpu()
     skipped = {runtime.name: needs for runtime in runtimes if (needs := missing(runtime))}
     present = [runtime for runtime in runtimes if runtime.name not in skipped]

@@ -15,10 +15,21 @@ from fedlmd.detection.distances import (
 from fedlmd.detection.drift import Alarm, Below, DriftConfig, DriftReport, DriftState, DriftWatch
 from fedlmd.detection.feature_space import ClassGaussians, Mahalanobis, directions
 from fedlmd.detection.heat import agreed, explaining, heat
-from fedlmd.detection.lmd import FAST, LMD, PAPER, PRESETS, LMDConfig, Reconstruction, fixed_noise
+from fedlmd.detection.lmd import (
+    FAST,
+    LMD,
+    PAPER,
+    PRESETS,
+    Condition,
+    DistanceKind,
+    LMDConfig,
+    Reconstruction,
+    fixed_noise,
+)
 from fedlmd.detection.masks import MaskKind, masks
 from fedlmd.detection.metrics import Separation, separation
 from fedlmd.detection.one_step import OneStep, OneStepConfig
+from fedlmd.detection.union import Union
 
 __all__ = [
     "FAST",
@@ -30,8 +41,10 @@ __all__ = [
     "Below",
     "CalibrationError",
     "ClassGaussians",
+    "Condition",
     "Detector",
     "Distance",
+    "DistanceKind",
     "DriftConfig",
     "DriftReport",
     "DriftState",
@@ -49,6 +62,7 @@ __all__ = [
     "Separation",
     "SiteCalibration",
     "Sketch",
+    "Union",
     "Verdict",
     "agreed",
     "decide",

@@ -16,6 +16,7 @@ __all__ = [
     "ARRAYS",
     "AVERAGED",
     "CONFIG",
+    "DENOISER",
     "INSTALL",
     "METRICS",
     "MOMENTS",
@@ -45,7 +46,7 @@ __all__ = [
 Weights = dict[str, np.ndarray]
 
 # Actions: what a worker is asked to do.
-TRAIN, SUMS, MOMENTS, THRESHOLDS, INSTALL = "train", "sums", "moments", "thresholds", "install"
+TRAIN, DENOISER, SUMS, MOMENTS, THRESHOLDS, INSTALL = "train", "denoiser", "sums", "moments", "thresholds", "install"
 
 # Records of a message. Flower's strategies know the first two under these names, too.
 ARRAYS, CONFIG, METRICS, NOTE = "arrays", "config", "metrics", "note"
@@ -69,7 +70,7 @@ class Request:
     """What the server asks of a worker.
 
     Args:
-        action: "train", "sums", "moments", "thresholds" or "install".
+        action: "train", "denoiser", "sums", "moments", "thresholds" or "install".
         config: the settings that go with it; for "train" also "round", from 1, with FedProx "proximal-mu", and where
             updates are compressed "averaged", the round in which each worker's update was averaged last, by its name.
         weights: float16 or float32 arrays by name.

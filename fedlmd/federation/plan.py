@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fedlmd.artifacts import write_through
+from fedlmd.federation.merge import MERGES
 
 __all__ = ["NotWritten", "Plan", "PlanError", "StrategyPlan", "read_plan", "save_weights", "write_plan"]
 
@@ -65,6 +66,7 @@ class Plan:
         round_timeout: seconds after which a round does without the workers that have not answered.
         max_failed_rounds: so many rounds in a row without enough good updates end the run, 1 or more.
         compression: what workers send: "none" (their weights) or "8-bit" (how the weights changed, quantised).
+        merge: how the sites' denoisers become one detector, one of ``fedlmd.federation.merge.MERGES``.
         levels: levels of the sketches that workers make of their scores, rising from 0 to 1.
         settings: sent to the workers as they are.
         card: the base of the release's card.
@@ -80,6 +82,7 @@ class Plan:
     round_timeout: float = 3600.0
     max_failed_rounds: int = 2
     compression: str = "none"
+    merge: str = "rounds"
     levels: tuple[float, ...] = PERCENTS
     settings: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +99,8 @@ class Plan:
                 raise PlanError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.compression not in ("none", "8-bit"):
             raise PlanError(f"compression {self.compression!r} is unknown; none and 8-bit are known")
+        if self.merge not in MERGES:
+            raise PlanError(f"merge {self.merge!r} is unknown; {', '.join(MERGES)} are known")
         if self.levels[:1] != (0.0,) or self.levels[-1:] != (1.0,) or any(a >= b for a, b in pairwise(self.levels)):
             raise PlanError("the levels must rise from 0 to 1")
 

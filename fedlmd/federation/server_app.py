@@ -18,7 +18,9 @@ from fedlmd.artifacts import half
 from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint, save_checkpoint
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import PollingGrid
+from fedlmd.federation.merge import ONE_SHOT, check_denoiser, merged, shared
 from fedlmd.federation.messages import (
+    DENOISER,
     INSTALL,
     MOMENTS,
     SECONDS,
@@ -65,7 +67,8 @@ def main(grid: Grid, context: Context) -> None:
     with events.held():
         try:
             plan, initial = read_plan(run_dir)
-            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(first_checkpoint(run_dir, initial))
+            start = first_checkpoint(run_dir, shared(plan.merge, initial))
+            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(start, initial)
         except Exception as error:
             # On a disk without room for this line the node has the last word, once there is room.
             with suppress(OSError):
@@ -108,12 +111,17 @@ class Conductor:
     run_dir: Path
     events: EventLog
 
-    def conduct(self, start: Checkpoint) -> None:
-        """What is left of it: rounds, calibration, release, installation."""
+    def conduct(self, start: Checkpoint, initial: Weights) -> None:
+        """What is left of it: rounds, merge, calibration, release, installation.
+
+        Args:
+            start: where the rounds stand.
+            initial: the run's first weights, of both networks whole.
+        """
         self.events.append("started", run=self.plan.run, rounds=self.plan.rounds, pid=os.getpid())
         trained, last = self.train(start)
         # Thresholds belong to the very weights that will answer, so the workers calibrate the halved ones.
-        weights = half(trained)
+        weights = half(self.merge(trained, initial))
         weights |= self.describe(weights)
         card = finish_release(self.plan, weights, last, self.calibrate(weights))
         folder = artifacts.save(Path(self.plan.releases_dir), card, weights)
@@ -154,6 +162,18 @@ class Conductor:
         reasons = reasons_of(strategy.record.refused)
         raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
 
+    def merge(self, trained: Weights, initial: Weights) -> Weights:
+        """The weights of the release, with the denoiser that the sites' come to where the rounds did not average it."""
+        if self.plan.merge == "rounds":
+            return trained
+        labels = len(self.plan.settings["labels"])
+        patience = self.plan.rounds if self.plan.merge in ONE_SHOT else 1
+        replies = self.consult(
+            DENOISER, {}, initial | trained, lambda reply: check_denoiser(reply, initial, labels), patience
+        )
+        classifier = {name: array for name, array in trained.items() if name.startswith("classifier.")}
+        return classifier | merged(self.plan.merge, replies)
+
     def describe(self, weights: Weights) -> Weights:
         """A Gaussian for each class, of all workers' images as the final weights see them."""
         replies = self.consult(SUMS, {}, weights, lambda reply: check_sums(reply.weights))
@@ -168,13 +188,22 @@ class Conductor:
         )
         return {MOMENTS: moments, THRESHOLDS: sketches}
 
-    def consult(self, action: str, config: Mapping[str, Any], weights: Weights, check: Check) -> list[Reply]:
-        """Good replies to a question of the calibration, all of the same form.
+    def consult(
+        self, action: str, config: Mapping[str, Any], weights: Weights, check: Check, patience: int = 1
+    ) -> list[Reply]:
+        """Good replies to a question after the rounds, all of the same form.
+
+        Args:
+            action: the question.
+            config: what it needs.
+            weights: likewise.
+            check: why a reply is refused, or None.
+            patience: so many rounds' time the workers get for it.
 
         Raises:
             NothingToRelease: when there is none; one is enough.
         """
-        answers = self.ask(action, config, weights, check)
+        answers = self.ask(action, config, weights, check, patience)
         usual = usual_form(answers.good) if answers.good else frozenset()
         other = [position for position, reply in enumerate(answers.good) if form_of(reply) != usual]
         for position in reversed(other):
@@ -199,12 +228,20 @@ class Conductor:
         self.events.append("installed", release=release.id, **answers.event())
         return [reply.worker for reply in answers.good]
 
-    def ask(self, action: str, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], check: Check) -> Answers:
-        """Ask all connected workers for one thing and wait for them as long as the plan says."""
-        record = pack_weights(weights)
-        messages = [pack_request(action, self.config(config), record, node) for node in self.grid.get_node_ids()]
+    def ask(
+        self,
+        action: str,
+        config: Mapping[str, Any],
+        weights: Mapping[str, np.ndarray],
+        check: Check,
+        patience: int = 1,
+    ) -> Answers:
+        """Ask all connected workers for one thing and wait for them as long as so many rounds may take."""
+        record, timeout = pack_weights(weights), patience * self.plan.round_timeout
+        told = self.config({SECONDS: timeout, **config})
+        messages = [pack_request(action, told, record, node) for node in self.grid.get_node_ids()]
         answers = Answers(len(messages))
-        for message in self.grid.send_and_receive(messages, timeout=self.plan.round_timeout):
+        for message in self.grid.send_and_receive(messages, timeout=timeout):
             reply = unpack_reply(message)
             reason = reply.error or check(reply)
             if reason is None:

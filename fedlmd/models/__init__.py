@@ -2,5 +2,6 @@
 
 from fedlmd.models.classifier import CNN, ClassifierConfig, turned
 from fedlmd.models.denoiser import DenoiserConfig, UNet
+from fedlmd.models.ensemble import Ensemble
 
-__all__ = ["CNN", "ClassifierConfig", "DenoiserConfig", "UNet", "turned"]
+__all__ = ["CNN", "ClassifierConfig", "DenoiserConfig", "Ensemble", "UNet", "turned"]

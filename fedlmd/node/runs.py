@@ -17,6 +17,7 @@ from fedlmd.detection import LEVELS
 from fedlmd.federation.checkpoints import last_good
 from fedlmd.federation.engine import EngineError, ServerEngine
 from fedlmd.federation.events import FINAL, RESUMED, EventLog, follow_events, last_attempt
+from fedlmd.federation.merge import shared
 from fedlmd.federation.plan import NotWritten, Plan, PlanError, StrategyPlan, read_plan, write_plan
 from fedlmd.networks import build
 from fedlmd.node.config import NodeConfig
@@ -24,7 +25,7 @@ from fedlmd.node.releases import SHIPPED
 from fedlmd.service import Busy, Refused, RunRequest, RunState, RunSummary, Unavailable, UnknownRun
 from fedlmd.settings import Settings, from_mapping, merge, to_mapping
 
-__all__ = ["ServerRuns"]
+__all__ = ["ServerRuns", "plan_of"]
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ServerRuns:
                 plan, initial = read_plan(folder)
             except PlanError as error:
                 raise Refused(f"the run {run!r} cannot be resumed: {error}") from None
-            number, skipped = last_good(folder, initial)
+            number, skipped = last_good(folder, shared(plan.merge, initial))
             events = EventLog(folder)
             try:
                 events.mend()
@@ -183,6 +184,7 @@ def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
         round_timeout=of.round_timeout,
         max_failed_rounds=of.max_failed_rounds,
         compression=of.compression,
+        merge=of.merge,
         levels=LEVELS,
         settings=mapping,
         card={

@@ -24,6 +24,11 @@ class FederationConfig:
         max_failed_rounds: the run fails after so many rounds in a row that did not count.
         compression: what workers send: "none" (their weights, float32) or "8-bit" (how the weights changed, a quarter
             of the bytes); see ``fedlmd.compression``.
+        merge: how the sites' denoisers become one detector: "rounds" (averaged in every round, as the classifier is),
+            "partial" (the same, but every site keeps its last layers; used as a mixture), or in a single round after
+            those of the classifier, each site having trained its own: "average", "mixture" (predictions weighted by
+            how well each explains the image) or "union" (an image is strange only where it is to every site).
+        initial: where a single round's denoisers start: from "common" weights, or each site's from its "own".
     """
 
     rounds: int = 6
@@ -35,6 +40,8 @@ class FederationConfig:
     round_timeout: float = 900.0
     max_failed_rounds: int = 2
     compression: Literal["none", "8-bit"] = "none"
+    merge: Literal["rounds", "partial", "average", "mixture", "union"] = "rounds"
+    initial: Literal["common", "own"] = "common"
 
     def __post_init__(self) -> None:
         """Refuse values out of range, with the range."""

@@ -1,0 +1,136 @@
+"""Federated runs in this process, each kept in a folder, so that a benchmark that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from fedlmd.artifacts import Weights
+from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint
+from fedlmd.federation.events import EventLog
+from fedlmd.federation.local import LocalGrid
+from fedlmd.federation.merge import shared
+from fedlmd.federation.plan import save_weights, write_plan
+from fedlmd.federation.server_app import Conductor
+from fedlmd.federation.trainer import Handler
+from fedlmd.learner import Learner
+from fedlmd.networks import build
+from fedlmd.node.runs import plan_of
+from fedlmd.progress import Progress, Result
+from fedlmd.settings import Settings
+from fedlmd.site import Site
+
+__all__ = ["bytes_up", "release_of", "trained"]
+
+Steps = Generator[Progress, None, Any]
+
+RELEASES, LAST = "releases", "trained.safetensors"
+
+
+def trained(settings: Settings, folder: Path) -> Generator[Progress, None, Weights]:
+    """The shared weights that a run's rounds come to, without a release; kept in the folder.
+
+    Args:
+        settings: of the run, and of the division of its images among sites.
+        folder: the run's.
+    """
+    path = folder / LAST
+    if not path.exists():
+        conductor, start, _ = prepared(settings, build(settings).weights(), folder, folder)
+        found: list[Weights] = []
+        yield from followed(lambda: found.append(conductor.train(start)[0]), conductor)
+        save_weights(path, found[0])
+    return load_file(path)
+
+
+def release_of(
+    settings: Settings, folder: Path, sites: Path, first: Mapping[str, Any] | None = None
+) -> Generator[Progress, None, Path]:
+    """The folder of the release that a run ends with; kept.
+
+    Args:
+        settings: of the run, and of the division of its images among sites.
+        folder: the run's.
+        sites: where the denoisers are kept that sites trained by themselves, for other runs that merge the same ones.
+        first: weights to start from in place of the settings' initial ones.
+    """
+    ended = EventLog(folder).final()
+    if ended is None or ended["event"] != "finished":
+        conductor, start, initial = prepared(settings, {**build(settings).weights(), **(first or {})}, folder, sites)
+        yield from followed(lambda: conductor.conduct(start, initial), conductor)
+        ended = EventLog(folder).read()[-1]
+    return folder / RELEASES / str(ended["release"])
+
+
+def bytes_up(folder: Path) -> float:
+    """Bytes that one worker sent over all rounds of a run, in the mean over the workers."""
+    rounds = [event["workers"] for event in EventLog(folder).read() if event["event"] == "round"]
+    return sum(sum(float(worker["metrics"]["bytes-up"]) for worker in of) / len(of) for of in rounds if of)
+
+
+def prepared(settings: Settings, initial: Weights, folder: Path, sites: Path) -> tuple[Conductor, Checkpoint, Weights]:
+    """A run from its beginning, whatever an earlier one left in its folder: who conducts it, and from where."""
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = plan_of(folder.name, settings, folder / RELEASES)
+    write_plan(folder, plan, initial)
+    handlers = {}
+    for number in range(settings.data.partition.workers):
+        site = Site(f"site-{number}", settings.data, number, releases=folder / "sites" / str(number))
+        handlers[site.name] = remembering(Learner(site).handle, sites / f"denoiser-{number}")
+    conductor = Conductor(LocalGrid(handlers), plan, folder, EventLog(folder))
+    return conductor, first_checkpoint(folder, shared(plan.merge, initial)), initial
+
+
+def remembering(handler: Handler, path: Path) -> Handler:
+    """A handler that trains a site's own denoiser once for all runs that merge the same ones."""
+
+    def handle(action: str, config: dict[str, Any], weights: Weights) -> Iterator[Progress | Result]:
+        federation = config["settings"]["federation"] if action == "denoiser" else {}
+        if federation.get("merge") not in ("average", "mixture", "union"):
+            yield from handler(action, config, weights)
+            return
+        file = path.with_name(f"{path.name}-{federation['initial']}.safetensors")
+        figures = file.with_suffix(".json")
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for step in handler(action, config, weights):
+                if isinstance(step, Result):
+                    figures.write_text(json.dumps(step.metrics), encoding="utf-8")
+                    save_weights(file, step.weights)
+                else:
+                    yield step
+        yield Result(json.loads(figures.read_text(encoding="utf-8")), load_file(file))
+
+    return handle
+
+
+def followed(work: Callable[[], object], conductor: Conductor) -> Steps:
+    """Do a conductor's work in a thread, and tell the rounds as they come; raises what the work raised."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    errors: list[Exception] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded, name=conductor.plan.run, daemon=True)
+    thread.start()
+    done = 0
+    while thread.is_alive():
+        thread.join(0.5)
+        rounds = [event for event in conductor.events.read() if event["event"] == "round"]
+        if len(rounds) > done:
+            done = len(rounds)
+            figures = {name: of for name, of in rounds[-1]["metrics"].items() if name.endswith("loss")}
+            yield Progress(conductor.plan.run, done, conductor.plan.rounds, figures)
+    if errors:
+        raise errors[0]

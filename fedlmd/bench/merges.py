@@ -1,0 +1,145 @@
+"""The federations that the merge benchmark draws, and the methods that it compares on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from fedlmd.data import PartitionConfig
+from fedlmd.settings import CalibrationConfig, DataConfig, FederationConfig, Settings
+from fedlmd.training import TrainingConfig
+
+__all__ = ["CENTRAL", "FEDERATIONS", "LABELS", "METHODS", "Budget", "Kind", "Method", "settings_of"]
+
+Group = Literal["rounds", "one shot"]
+
+LABELS = ("0", "1", "2", "3", "4")
+"""What the federations know; the digits 5 to 9 are unknown to all of them."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way from the sites' training to one detector.
+
+    Args:
+        title: in words.
+        group: whether the sites' denoisers meet round by round, or once.
+        changes: of the run's federation settings.
+        whole: whether the changes concern the classifier's rounds, too; else all methods share one classifier.
+    """
+
+    title: str
+    group: Group
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "fedavg": Method("FedAvg", "rounds"),
+    "uniform": Method("FedAvg, all sites alike", "rounds", {"weighting": "uniform"}),
+    "fedprox": Method("FedProx", "rounds", {"strategy": "fedprox", "mu": 0.1}),
+    "fedadam": Method("FedAdam", "rounds", {"strategy": "fedadam"}),
+    "server-ema": Method("FedAvg, moving average of the rounds", "rounds", {"server_ema": 0.5}),
+    "partial": Method("FedAvg of the way down, the way up local", "rounds", {"merge": "partial"}),
+    "8-bit": Method("FedAvg, changes in 8 bits", "rounds", {"compression": "8-bit"}, whole=True),
+    "average-own": Method("average, each from its own start", "one shot", {"merge": "average", "initial": "own"}),
+    "average": Method("average, from a common start", "one shot", {"merge": "average"}),
+    "mixture": Method("mixture", "one shot", {"merge": "mixture"}),
+    "union": Method("union", "one shot", {"merge": "union"}),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of federation.
+
+    Args:
+        title: in words.
+        partition: which site has which images.
+        rounds: of training.
+        methods: names of those that are measured on it.
+    """
+
+    title: str
+    partition: PartitionConfig
+    rounds: int
+    methods: tuple[str, ...]
+
+    @property
+    def workers(self) -> int:
+        """How many sites there are."""
+        return self.partition.workers
+
+
+ONE_SHOT = ("average-own", "average", "mixture", "union")
+TWO_SITES = ("fedavg", "fedprox", "fedadam", "partial", "8-bit", *ONE_SHOT)
+MANY_SITES = ("fedavg", "fedadam", "server-ema", "partial", "average", "mixture", "union")
+
+FEDERATIONS: dict[str, Kind] = {
+    "overlapping": Kind(
+        "two sites, {0, 1, 2, 3} and {0, 1, 2, 4}",
+        PartitionConfig("labels", 2, (("0", "1", "2", "3"), ("0", "1", "2", "4"))),
+        10,
+        TWO_SITES,
+    ),
+    "disjoint": Kind(
+        "two sites, {0, 1, 2} and {3, 4}",
+        PartitionConfig("labels", 2, (("0", "1", "2"), ("3", "4"))),
+        10,
+        TWO_SITES,
+    ),
+    "single": Kind(
+        "five sites, one digit each", PartitionConfig("labels", 5, tuple((digit,) for digit in LABELS)), 30, MANY_SITES
+    ),
+    "dirichlet": Kind(
+        "ten sites, labels by Dir(0.1)",
+        PartitionConfig("dirichlet", 10, alpha=0.1, seed=10),
+        20,
+        (*MANY_SITES, "uniform"),
+    ),
+    "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 10, ("fedavg", "average", "mixture", "union")),
+}
+
+CENTRAL = Kind("all images at one site", PartitionConfig("iid", 1), 1, ("fedavg",))
+"""The ceiling: as many gradient steps as all sites of a federation do together, without a federation."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every federation may spend, all of its sites together.
+
+    Args:
+        classifier: gradient steps of the classifier, 0 or more.
+        denoiser: gradient steps of the denoiser, likewise.
+        calibration: images that scores are calibrated on; each site has its part, but 20 at least.
+        seed: of the runs.
+    """
+
+    classifier: int = 1000
+    denoiser: int = 1200
+    calibration: int = 200
+    seed: int = 0
+
+
+def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
+    """The settings of a run: its sites' steps add up to the budget."""
+    sites = kind.workers
+    base = Settings()
+    federation = FederationConfig(rounds=kind.rounds, min_workers=sites, wait_seconds=1.0)
+
+    def share(config: TrainingConfig, steps: int, ema: float) -> TrainingConfig:
+        own = steps // sites
+        # Where a round has few steps, not all of them may go into warming up, nor the moving average reach before it.
+        return replace(config, steps=own, warmup=min(config.warmup, own // kind.rounds // 4), ema=ema)
+
+    return replace(
+        base,
+        labels=LABELS,
+        seed=budget.seed,
+        data=DataConfig(partition=kind.partition),
+        classifier=share(base.classifier, budget.classifier, 0.9),
+        denoiser=share(base.denoiser, budget.denoiser, 0.98),
+        calibration=CalibrationConfig(images=max(20, budget.calibration // sites), described=max(400, 4000 // sites)),
+        federation=replace(federation, **method.changes),
+    )

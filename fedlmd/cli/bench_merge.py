@@ -1,0 +1,42 @@
+"""The command that measures merges of the sites' denoisers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from fedlmd.bench import merge
+from fedlmd.bench.markdown import merge_table
+from fedlmd.bench.merge import MergeBench
+from fedlmd.bench.merges import FEDERATIONS, Budget
+from fedlmd.cli.options import JsonFile, Threads
+from fedlmd.cli.show import watched, write
+
+__all__ = ["merge_command"]
+
+
+def merge_command(
+    output: Annotated[Path, typer.Option(help="Folder for runs and figures; what is there is used.")] = Path(
+        "bench-output/merge"
+    ),
+    federation: Annotated[
+        list[str] | None, typer.Option(help=f"Only this one of {', '.join(FEDERATIONS)}; may be repeated.")
+    ] = None,
+    classifier_steps: Annotated[int, typer.Option(help="Gradient steps of all sites together.", min=1)] = 1000,
+    denoiser_steps: Annotated[int, typer.Option(help="Gradient steps of all sites together.", min=1)] = 1200,
+    images: Annotated[int, typer.Option(help="So many known and so many unknown test images.", min=2)] = 600,
+    dear: Annotated[int, typer.Option(help="So many of them by LMD.", min=2)] = 100,
+    threads: Threads = 1,
+    json_file: JsonFile = Path("benchmarks/merge.json"),
+) -> None:
+    """Measure which merge of the sites' denoisers makes the best detector; can be stopped and goes on."""
+    torch.set_num_threads(threads)
+    budget = Budget(classifier_steps, denoiser_steps)
+    config = MergeBench(budget, tuple(federation or FEDERATIONS), images, dear)
+    for result in watched(merge.measure(config, output)):
+        Console(highlight=False, soft_wrap=True).print(merge_table({"merge": result}), markup=False)
+        write(result, json_file)

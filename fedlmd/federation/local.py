@@ -1,0 +1,79 @@
+"""A federation in one process, where every worker's handler is called in turn.
+
+For measurements and tests: conductor, strategies, messages and learners are those of Flower's processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedlmd.federation.messages import Reply, pack_reply, unpack_request
+from fedlmd.federation.trainer import Handler, sentence
+from fedlmd.progress import Result
+
+if TYPE_CHECKING:
+    from flwr.supercore.run import Run
+
+__all__ = ["LocalGrid"]
+
+
+class LocalGrid(Grid):
+    """A grid whose nodes are handlers in this process; replies come lazily, one worker after the other.
+
+    Args:
+        handlers: each worker's by its name; see ``fedlmd.federation.trainer.serve``.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        # Flower stamps every message with its process's task, which only Flower's own processes have.
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        self.handlers = dict(enumerate(handlers.items(), start=1))
+
+    def get_node_ids(self) -> Iterable[int]:
+        """All of them; they are always connected."""
+        return list(self.handlers)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:  # noqa: ARG002 - nobody is late here
+        """Answer messages; what a handler could not do is said in its reply."""
+        for message in messages:
+            name, handler = self.handlers[message.metadata.dst_node_id]
+            yield pack_reply(message, answer(name, handler, message))
+
+    def set_run(self, run: Run) -> None:
+        """Nothing: there is one run."""
+
+    @property
+    def run(self) -> Run:
+        """There is no run of Flower's."""
+        raise NotImplementedError("a federation in one process is no run of Flower's")
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Make a message (an abstract method of Flower's, which Flower itself calls deprecated)."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Messages are not kept here."""
+        raise NotImplementedError("a federation in one process answers at once; use send_and_receive")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Messages are not kept here."""
+        raise NotImplementedError("a federation in one process answers at once; use send_and_receive")
+
+
+def answer(name: str, handler: Handler, message: Message) -> Reply:
+    """What a worker says to a message."""
+    try:
+        request = unpack_request(message)
+        for item in handler(request.action, request.config, request.weights):
+            if isinstance(item, Result):
+                return Reply(name, item.metrics, item.weights)
+    except Exception as error:
+        return Reply(name, error=sentence(error))
+    return Reply(name, error="the worker ended without a result")

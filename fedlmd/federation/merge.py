@@ -1,0 +1,91 @@
+"""From the sites' denoisers to one detector, where they are not averaged round by round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedlmd.federation.messages import NUM_EXAMPLES, Reply, Weights, check_update
+
+__all__ = ["MERGES", "ONE_SHOT", "check_denoiser", "merged", "shared"]
+
+DENOISER = "denoiser."
+
+ONE_SHOT = ("average", "mixture", "union")
+"""Merges of denoisers that each site trained by itself: they meet once."""
+
+MERGES = ("rounds", "partial", *ONE_SHOT)
+
+LOCAL = tuple(DENOISER + layer for layer in ("up.", "upsample.", "norm.", "head."))
+"""The layers that a site keeps for itself with the merge "partial": the U-Net's way up, where the sites' data differ
+most (De Goede et al. 2024, FedDiffuse, share parts of it likewise)."""
+
+FIGURES = ("labels", "means", "stds")
+
+
+def shared(merge: str, weights: Mapping[str, np.ndarray]) -> Weights:
+    """Those of a run's weights that server and workers exchange in every round.
+
+    Args:
+        merge: one of ``MERGES``.
+        weights: all of them.
+    """
+    kept = {"rounds": (), "partial": LOCAL}.get(merge, (DENOISER,))
+    return {name: array for name, array in weights.items() if not name.startswith(kept)}
+
+
+def check_denoiser(reply: Reply, expected: Mapping[str, np.ndarray], labels: int) -> str | None:
+    """Why a site's own denoiser is refused, or None.
+
+    Args:
+        reply: its weights, the number of its images in all ("num-examples") and of each label ("labels"), and of the
+            scores that use it the "means" and "stds" on the site's held-back images.
+        expected: weights with the names, shapes and dtypes of a run's.
+        labels: number of the run's labels.
+    """
+    if reason := check_update(reply.weights, {n: of for n, of in expected.items() if n.startswith(DENOISER)}):
+        return reason
+    for name in FIGURES:
+        values = reply.metrics.get(name)
+        if not isinstance(values, list) or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+            return f"{name!r} must be a list of finite numbers, not {values!r}"
+    counts, means, stds = (reply.metrics[name] for name in FIGURES)
+    if len(counts) != labels or min(counts) < 0 or sum(counts) <= 0:
+        return f"'labels' must hold {labels} numbers of images, not {counts}"
+    if len(means) != len(stds) or min(stds, default=0) < 0:
+        return f"'means' and 'stds' must be of the same scores, and no std below 0; they are {means} and {stds}"
+    return None
+
+
+def merged(merge: str, replies: Sequence[Reply]) -> Weights:
+    """The merged denoiser's arrays.
+
+    Args:
+        merge: "average" (weighted by number of images), or "partial", "mixture" or "union", which keep every site's.
+        replies: checked ones, of all sites.
+
+    Returns:
+        With "average" arrays of the names of a single denoiser; else those of ``fedlmd.models.Ensemble``:
+        ``denoiser.members.<k>.<name>``, ``denoiser.shares`` (K, C), ``denoiser.means`` and ``denoiser.stds`` (K, D).
+    """
+    if merge == "average":
+        return averaged(replies)
+    members = {
+        f"{DENOISER}members.{number}.{name.removeprefix(DENOISER)}": array
+        for number, reply in enumerate(replies)
+        for name, array in reply.weights.items()
+    }
+    counts, means, stds = (np.array([reply.metrics[name] for reply in replies], np.float32) for name in FIGURES)
+    shares = counts / np.maximum(counts.sum(0), 1)
+    return members | {DENOISER + "shares": shares, DENOISER + "means": means, DENOISER + "stds": stds}
+
+
+def averaged(replies: Sequence[Reply]) -> Weights:
+    """The mean of the sites' arrays, weighted by number of images."""
+    counts = np.array([reply.metrics[NUM_EXAMPLES] for reply in replies], np.float64)
+    stacked = {name: np.stack([reply.weights[name] for reply in replies]) for name in replies[0].weights}
+    return {
+        name: np.tensordot(counts / counts.sum(), arrays, axes=1).astype(np.float32) for name, arrays in stacked.items()
+    }

@@ -1,0 +1,38 @@
+"""Several sites' denoisers in one network, for releases whose denoisers were not averaged."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fedlmd.models.denoiser import DenoiserConfig, UNet
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble(nn.Module):
+    """The denoisers of several sites, and what is known of each site. How they answer together is not its matter.
+
+    Attributes:
+        members: one network for each site.
+        shares: (K, C), the share of each label's images that each site holds.
+        means: (K, D), of each site's own scores on its held-back images, for the detectors that use its denoiser.
+        stds: (K, D), their standard deviations.
+
+    Args:
+        config: shape of every member.
+        members: their number K.
+        detectors: number D of detectors that use a denoiser.
+    """
+
+    def __init__(self, config: DenoiserConfig, members: int, detectors: int) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(UNet(config) for _ in range(members))
+        self.shares: Float[Tensor, "k c"]
+        self.means: Float[Tensor, "k d"]
+        self.stds: Float[Tensor, "k d"]
+        self.register_buffer("shares", torch.full((members, config.classes), 1 / members))
+        self.register_buffer("means", torch.zeros(members, detectors))
+        self.register_buffer("stds", torch.ones(members, detectors))
