@@ -91,7 +91,7 @@ def row(
     folder = output / name / method
     path, key = (
         folder / "figures.json",
-        repr([config.budget, config.sample, config.dear, kind.partition, kind.rounds, METHODS[method]]),
+        repr([asdict(config.budget), config.sample, config.dear, kind.partition, kind.rounds, METHODS[method]]),
     )
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fedlmd.data import PartitionConfig
-from fedlmd.settings import CalibrationConfig, DataConfig, FederationConfig, Settings
+from fedlmd.settings import CalibrationConfig, DataConfig, FederationConfig, ModelConfig, Settings
 from fedlmd.training import TrainingConfig
 
 __all__ = ["CENTRAL", "FEDERATIONS", "LABELS", "METHODS", "Budget", "Kind", "Method", "settings_of"]
@@ -114,12 +114,14 @@ class Budget:
         denoiser: gradient steps of the denoiser, likewise.
         calibration: images that scores are calibrated on; each site has its part, but 20 at least.
         seed: of the runs.
+        models: widths of the networks.
     """
 
     classifier: int = 1000
     denoiser: int = 1200
     calibration: int = 200
     seed: int = 0
+    models: ModelConfig = field(default_factory=ModelConfig)
 
 
 def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
@@ -137,6 +139,7 @@ def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
         base,
         labels=LABELS,
         seed=budget.seed,
+        models=budget.models,
         data=DataConfig(partition=kind.partition),
         classifier=share(base.classifier, budget.classifier, 0.9),
         denoiser=share(base.denoiser, budget.denoiser, 0.98),

@@ -167,10 +167,10 @@ class Conductor:
         if self.plan.merge == "rounds":
             return trained
         labels = len(self.plan.settings["labels"])
-        patience = self.plan.rounds if self.plan.merge in ONE_SHOT else 1
-        replies = self.consult(
-            DENOISER, {}, initial | trained, lambda reply: check_denoiser(reply, initial, labels), patience
-        )
+        # A single round starts from common weights; else the sites go on from the layers that they kept.
+        once = self.plan.merge in ONE_SHOT
+        given, patience = (initial | trained, self.plan.rounds) if once else (trained, 1)
+        replies = self.consult(DENOISER, {}, given, lambda reply: check_denoiser(reply, initial, labels), patience)
         classifier = {name: array for name, array in trained.items() if name.startswith("classifier.")}
         return classifier | merged(self.plan.merge, replies)
 

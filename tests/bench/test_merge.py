@@ -1,0 +1,100 @@
+"""The merge benchmark: small runs end with the result that JSON and the README's table take."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fedlmd.bench import merge
+from fedlmd.bench.markdown import merge_table
+from fedlmd.bench.merge import MergeBench, figures_of, measure
+from fedlmd.bench.merges import FEDERATIONS, Budget
+from fedlmd.progress import Progress
+from fedlmd.settings import ModelConfig
+
+
+def row(one_step, lmd, bytes_up=8e6, **more):
+    return {
+        "auroc_one_step": one_step,
+        "auroc_lmd": lmd,
+        "auroc_verdict": 0.99,
+        "accuracy": 0.9,
+        "bytes_up": bytes_up,
+        **more,
+    }
+
+
+ROWS = {
+    "central": {"fedavg": row(0.97, 0.95)},
+    "overlapping": {
+        "fedavg": row(0.96, 0.93),
+        "fedprox": row(0.95, 0.94),
+        "8-bit": row(0.955, 0.94, 2e6),
+        "average-own": row(0.6, 0.5),
+        "mixture": row(0.965, 0.9),
+        "union": row(0.94, 0.95),
+    },
+    "disjoint": {
+        "fedavg": row(0.9, 0.9),
+        "fedprox": row(0.94, 0.9),
+        "8-bit": row(0.91, 0.9, 1e6),
+        "average-own": row(0.7, 0.4),
+        "mixture": row(0.95, 0.9),
+        "union": row(0.93, 0.9),
+    },
+    "single": {"fedavg": row(0.8, 0.9), "mixture": row(0.91, 0.9)},
+}
+
+
+def test_gaps_are_those_of_the_method_that_is_best_where_it_is_worst():
+    found = figures_of(ROWS)
+    assert (found["best_two_sites"], found["best_one_shot"]) == ("fedprox", "mixture")
+    assert found["auroc_gap_two_sites"] == pytest.approx(0.97 - 0.94)
+    assert found["auroc_gap_one_shot"] == pytest.approx(0.97 - 0.95)
+    assert found["auroc_plain_averaging"] == 0.6
+    assert found["auroc_plain_averaging_lmd"] == 0.4
+    assert found["auroc_loss_compressed"] == pytest.approx(0.005)
+    assert found["bytes_ratio"] == pytest.approx(4.0)
+    assert (found["best_single"], found["auroc_gap_single"]) == ("mixture", pytest.approx(0.06))
+
+
+def test_a_part_of_the_federations_gives_a_part_of_the_figures():
+    found = figures_of({"central": ROWS["central"], "single": ROWS["single"]})
+    assert "auroc_gap_two_sites" not in found
+    assert found["auroc_central"] == 0.97
+
+
+def test_an_unknown_federation_is_refused_by_name():
+    with pytest.raises(ValueError, match="there is no federation 'mars'"):
+        MergeBench(federations=("mars",))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A federation with two methods, in a few steps of small networks."""
+    kind = replace(FEDERATIONS["single"], rounds=1, methods=("fedavg", "mixture"))
+    monkeypatch.setitem(merge.FEDERATIONS, "single", kind)
+    models = ModelConfig((8, 16), (8, 16), views=1)
+    return MergeBench(Budget(20, 20, 40, models=models), ("single",), sample=20, dear=4)
+
+
+def test_a_measurement_can_be_stopped_and_goes_on_and_ends_with_a_result(small, tmp_path):
+    steps = measure(small, tmp_path)
+    for step in steps:
+        assert isinstance(step, Progress)
+        if (tmp_path / "single" / "fedavg" / "figures.json").exists():
+            break
+    steps.close()
+    kept = (tmp_path / "single" / "fedavg" / "figures.json").read_bytes()
+    *_, result = measure(small, tmp_path)
+    assert (tmp_path / "single" / "fedavg" / "figures.json").read_bytes() == kept
+    result = json.loads(json.dumps(result))
+    rows = result["rows"]["single"]
+    assert rows.keys() == {"fedavg", "mixture"}
+    for of in rows.values():
+        assert all(0 <= of[name] <= 1 for name in of if name.startswith(("auroc_", "unknown_")))
+    # One shot: the classifier's rounds, and no denoiser in any.
+    assert rows["mixture"]["bytes_up"] < rows["fedavg"]["bytes_up"]
+    table = merge_table({"merge": result})
+    assert table.count("\n") == 2 + 3
+    assert "| mixture |" in table

@@ -1,0 +1,37 @@
+"""The federations of the merge benchmark, and what their runs may spend."""
+
+import pytest
+
+from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, settings_of
+from fedlmd.data import load, partition
+from fedlmd.settings import FederationConfig, from_mapping, to_mapping
+
+EVERY = {"central": CENTRAL, **FEDERATIONS}
+
+
+@pytest.mark.parametrize("kind", EVERY.values(), ids=EVERY)
+def test_all_sites_together_do_the_gradient_steps_of_central_training(kind):
+    budget = Budget(classifier=600, denoiser=900)
+    for name in kind.methods:
+        settings = settings_of(kind, METHODS[name], budget)
+        assert settings.classifier.steps * kind.workers == 600
+        assert settings.denoiser.steps * kind.workers == 900
+        assert settings.federation.min_workers == kind.workers
+        assert from_mapping(to_mapping(settings)) == settings
+
+
+@pytest.mark.parametrize("kind", EVERY.values(), ids=EVERY)
+def test_every_site_has_images_and_together_they_have_all(kind):
+    images = load("mnist", "train", labels=LABELS)
+    shares = [len(partition(images, kind.partition, site)) for site in range(kind.workers)]
+    assert sum(shares) == len(images)
+    assert min(shares) > 500
+
+
+def test_methods_change_federation_settings_that_there_are():
+    for method in METHODS.values():
+        assert FederationConfig(**method.changes) != FederationConfig() or method.changes == {}
+
+
+def test_all_federations_and_methods_are_named_alike():
+    assert {name for kind in FEDERATIONS.values() for name in kind.methods} == METHODS.keys()
