@@ -1,12 +1,15 @@
-"""The training of one of a run's two networks on one site's images."""
+"""The training of one of a run's two networks on one site's images, and how far that moved it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
+from fedlmd.artifacts import Weights
 from fedlmd.data import LabelledImages
 from fedlmd.diffusion import Schedule
 from fedlmd.networks import Networks
@@ -14,7 +17,7 @@ from fedlmd.progress import Progress
 from fedlmd.settings import Settings
 from fedlmd.training import Objective, TrainingConfig, batches, classification, denoising, proximal, train
 
-__all__ = ["fit"]
+__all__ = ["fit", "norms"]
 
 
 def fit(
@@ -58,3 +61,12 @@ def fit(
             # What one step says is noise; the mean of about the last twenty is what is shown.
             loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss
             yield Progress(part, done, len(span), {"loss": loss})
+
+
+def norms(changed: Weights) -> dict[str, float]:
+    """How far each network moved: the L2 norm of the change of its weights, as "classifier-norm" and so on."""
+    squares: dict[str, float] = {}
+    for name, of in changed.items():
+        key = f"{name.partition('.')[0]}-norm"
+        squares[key] = squares.get(key, 0.0) + float(np.square(of, dtype=np.float64).sum())
+    return {key: math.sqrt(square) for key, square in squares.items()}

@@ -18,7 +18,7 @@ from fedlmd.artifacts import Weights, half
 from fedlmd.compression import ErrorFeedback, change
 from fedlmd.data import some
 from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
-from fedlmd.fitting import fit
+from fedlmd.fitting import fit, norms
 from fedlmd.networks import DENOISING, Networks, build, detectors
 from fedlmd.progress import Progress, Result
 from fedlmd.self_test import SelfTest
@@ -123,6 +123,10 @@ class Learner:
             weights: the global weights, of both networks or of parts.
             number: the round, from 1.
             run: the run's id.
+
+        The result's figures are "num-examples"; "accuracy", "evaluation-loss" and "evaluation-images" of the global
+        weights; "seconds-training" with the images at hand; and of each network its loss at the end ("classifier-loss")
+        and how far it moved ("classifier-norm").
         """
         images, networks = self.images(settings), self.start(settings, weights, run)
         start = time.monotonic()
@@ -139,6 +143,9 @@ class Learner:
             for progress in fit(part, networks, images.training, settings, span, seed=seed, mu=mu):
                 losses[f"{part}-loss"] = progress.metrics["loss"]
                 yield progress
+        trained = networks.weights()
+        self.kept = {name: array for name, array in trained.items() if name not in weights}
+        update = {name: trained[name] for name in weights}
         figures = {
             "num-examples": len(images.training),
             "accuracy": before.accuracy,
@@ -146,10 +153,9 @@ class Learner:
             "evaluation-images": before.images,
             "seconds-training": time.monotonic() - start,
             **losses,
+            **norms(change(update, weights)),
         }
-        trained = networks.weights()
-        self.kept = {name: array for name, array in trained.items() if name not in weights}
-        yield Result(figures, {name: trained[name] for name in weights})
+        yield Result(figures, update)
 
     def judged(self, settings: Settings, networks: Networks) -> Evaluation:
         """Accuracy and loss of a classifier on the evaluation images; those of the last one when it is the same."""

@@ -23,11 +23,14 @@ class PollingGrid(Grid):
     Args:
         grid: the grid to look through.
         seconds: longest pause between two looks, above 0.
+
+    ``reply_seconds`` says by node how long the last replies took, from the question until a look found them.
     """
 
     def __init__(self, grid: Grid, seconds: float = 1.0) -> None:
         self.grid = grid
         self.seconds = seconds
+        self.reply_seconds: dict[int, float] = {}
 
     def set_run(self, run: Run) -> None:
         """Set the run that the grid works for."""
@@ -59,6 +62,8 @@ class PollingGrid(Grid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages and wait until all were answered, or until ``timeout`` seconds have passed."""
         messages = list(messages)
+        self.reply_seconds.clear()
+        asked = time.monotonic()
         sent = self.push_messages(messages) if messages else []
         waiting = {message_id for message_id in sent if message_id}
         start = time.monotonic()
@@ -67,6 +72,8 @@ class PollingGrid(Grid):
         while waiting:
             arrived = list(self.pull_messages(waiting))
             replies += arrived
+            took = time.monotonic() - asked
+            self.reply_seconds.update({message.metadata.src_node_id: took for message in arrived})
             waiting -= {message.metadata.reply_to_message_id for message in arrived}
             if time.monotonic() > deadline:
                 break

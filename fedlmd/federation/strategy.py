@@ -66,7 +66,9 @@ class RoundRecord:
         asked: workers that were asked.
         began: when they were, in seconds of the monotonic clock.
         bytes_down: that each of them was sent.
-        workers: name and metrics of each good reply; beside its own metrics "bytes-down" and "bytes-up".
+        workers: name and metrics of each good reply; beside its own metrics "bytes-down" and "bytes-up", and where the
+            grid tells it "seconds-reply" (from the question to the reply) and "seconds-waiting" (those of them that the
+            worker did not train: for Flower's processes and looks, the way of the weights, the loading of images).
         refused: name and reason of each reply that was not averaged.
         metrics: the good replies' metrics, averaged by number of examples.
         aggregated: whether the round changed the weights.
@@ -137,6 +139,7 @@ class Guard(FedAvg):
         self.sent: Mapping[str, np.ndarray] = expected
         self.averaged: dict[str, int] = {}
         self.record = RoundRecord(0, 0)
+        self.reply_seconds: Mapping[int, float] = {}
 
     @property
     def state(self) -> Weights:
@@ -154,6 +157,7 @@ class Guard(FedAvg):
         number = self.done + server_round
         nodes = self.call_roll(number, grid)
         self.record = RoundRecord(number, len(nodes))
+        self.reply_seconds = getattr(grid, "reply_seconds", {})  # not every grid takes the time
         if self.plan.compression != "none":
             self.sent = unpack_weights(arrays)
             config[AVERAGED] = json.dumps(self.averaged)
@@ -206,7 +210,8 @@ class Guard(FedAvg):
         reason = check_reply(reply, self.expected)
         if reason is None:
             size = {"bytes-down": self.record.bytes_down, "bytes-up": content_size(message.content)}
-            self.record.workers.append({"name": reply.worker, "metrics": {**reply.metrics, **size}})
+            seconds = seconds_of(reply.metrics, self.reply_seconds.get(message.metadata.src_node_id))
+            self.record.workers.append({"name": reply.worker, "metrics": {**reply.metrics, **size, **seconds}})
             if self.plan.compression != "none":
                 message.content[ARRAYS] = pack_weights(reply.weights)
             return True
@@ -253,6 +258,15 @@ def build_strategy(plan: Plan, expected: Mapping[str, np.ndarray], events: Event
     if plan.strategy.name == "fedprox":
         return GuardedFedProx(plan, expected, events, proximal_mu=plan.strategy.mu)
     return Guard(plan, expected, events)
+
+
+def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, float]:
+    """How long a reply took, and how much of that the worker did not train, where both are known."""
+    if took is None:
+        return {}
+    trained = metrics.get("seconds-training")
+    waiting = {"seconds-waiting": round(max(0.0, took - trained), 3)} if isinstance(trained, int | float) else {}
+    return {"seconds-reply": round(took, 3), **waiting}
 
 
 def share_metrics(messages: list[Message]) -> None:

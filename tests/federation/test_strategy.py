@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from flwr.app import Error, Message
@@ -97,6 +99,18 @@ def test_each_workers_own_metrics_are_kept_and_only_shared_numbers_averaged(even
         "bytes-down": 0,
         "bytes-up": content_size(reply(0, [0, 0], accuracy=0.5, only={"a": 1}, curve=[1.0, 2.0]).content),
     }
+
+
+def test_a_reply_says_how_long_it_took_and_how_much_of_that_was_no_training(events):
+    strategy, nodes = guard(events), Nodes(3)
+    nodes.reply_seconds = {0: 5.0, 1: 5.0}
+    list(strategy.configure_train(1, pack_weights(EXPECTED), pack_config("train", {}), nodes))
+    trained = {"seconds-training": 3.5}
+    strategy.aggregate_train(1, [reply(0, [0, 0], **trained), reply(1, [0, 0]), reply(2, [0, 0], **trained)])
+    told = [
+        {key: of for key, of in worker["metrics"].items() if "seconds" in key} for worker in strategy.record.workers
+    ]
+    assert told == [{**trained, "seconds-reply": 5.0, "seconds-waiting": 1.5}, {"seconds-reply": 5.0}, trained]
 
 
 def test_a_failure_of_flower_bears_the_name_that_the_worker_had_before(events):
@@ -315,7 +329,11 @@ class Mailbox(Grid):
 def test_replies_are_looked_for_often_and_until_the_timeout():
     grid = PollingGrid(Mailbox(), seconds=0.001)
     requests = [pack_request("train", {}, pack_weights({}), 1) for _ in range(2)]
+    began = time.monotonic()
     assert len(list(grid.send_and_receive(requests[:1]))) == 1
+    # Two pauses of a millisecond lie between the three looks.
+    assert 0.002 <= grid.reply_seconds[1] <= time.monotonic() - began
     grid = PollingGrid(Mailbox(), seconds=0.001)
     assert len(list(grid.send_and_receive(requests, timeout=0.1))) == 1
     assert list(grid.send_and_receive([])) == []
+    assert grid.reply_seconds == {}

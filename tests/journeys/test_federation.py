@@ -75,6 +75,11 @@ def test_one_round_trains_both_networks_on_both_workers(events):
         assert worker["metrics"]["classifier-loss"] > 0
         assert worker["metrics"]["denoiser-loss"] > 0
         assert worker["metrics"]["bytes-down"] > 3.5 * worker["metrics"]["bytes-up"]
+        assert worker["metrics"]["classifier-norm"] > 0
+        assert worker["metrics"]["denoiser-norm"] > 0
+        seconds = {key: worker["metrics"][f"seconds-{key}"] for key in ("training", "waiting", "reply")}
+        assert seconds["training"] + seconds["waiting"] == pytest.approx(seconds["reply"], abs=0.01)
+        assert seconds["reply"] <= rounds[0]["seconds"] + 0.01
     assert events[-1]["event"] == "finished"
     assert sorted(events[-1]["installed"]) == ["client1", "client2"]
 
