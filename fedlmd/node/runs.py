@@ -131,6 +131,10 @@ class ServerRuns:
         folders = sorted((path for path in self.config.runs.glob("*") if path.is_dir()), reverse=True)
         return [summary for folder in folders if (summary := summarise(folder)) is not None]
 
+    def diary(self, run: str) -> Sequence[dict[str, Any]]:
+        """The events of a run so far."""
+        return EventLog(self.folder(run)).read()
+
     def events(self, run: str) -> Iterator[dict[str, Any] | None]:
         """All events of a run, then new ones as they come; None once a second while nothing does."""
         return follow_events(EventLog(self.folder(run)).path, silence=1.0, poll=0.2)

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fedlmd.service import errors
 from fedlmd.service.contract import Host
 from fedlmd.service.limits import MAX_BODY, BodyLimit
-from fedlmd.service.routes import drift, health, inference, releases, runs, training
+from fedlmd.service.metrics import NodeCollector
+from fedlmd.service.routes import drift, health, inference, metrics, releases, runs, training
 from fedlmd.service.schema import ErrorBody
 from fedlmd.service.state import Service
 
@@ -37,9 +38,10 @@ def create_app(host: Host, *, max_body: int = MAX_BODY) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = Service(host)
+    app.state.service.metrics.registry.register(NodeCollector(app.state.service))
     app.add_middleware(BodyLimit, limit=max_body)
     errors.install(app)
-    for topic in (inference, training, releases, drift, runs, health):
+    for topic in (inference, training, releases, drift, runs, health, metrics):
         app.include_router(topic.router)
     return app
 

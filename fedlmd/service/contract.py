@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -165,6 +165,13 @@ class Runs(Protocol):
 
     def list(self) -> list[RunSummary]:
         """All runs, newest first."""
+
+    def diary(self, run: str) -> Sequence[dict[str, Any]]:
+        """The events of a run so far.
+
+        Raises:
+            UnknownRun: when there is no such run.
+        """
 
     def events(self, run: str) -> Iterator[dict[str, Any] | None]:
         """All events from the first, then new ones as they come, to the run's last.

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from fedlmd.service.contract import Host
 from fedlmd.service.jobs import Jobs
+from fedlmd.service.metrics import AnswerMetrics
 
 __all__ = ["Service", "ServiceOf"]
 
@@ -23,6 +24,7 @@ class Service:
     Args:
         host: the node.
         jobs: its local trainings.
+        metrics: what Prometheus is told.
         inference: as many images are answered at once; further ones wait without holding a thread.
         health: threads of their own for /health, which others cannot take.
         streams: threads that wait for the events of runs.
@@ -32,6 +34,7 @@ class Service:
 
     host: Host
     jobs: Jobs = field(default_factory=Jobs)
+    metrics: AnswerMetrics = field(default_factory=AnswerMetrics)
     inference: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     health: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
     streams: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))

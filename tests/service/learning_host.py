@@ -144,6 +144,9 @@ class ScriptedRuns:
     def list(self):
         return [RunSummary(run, state, 1, 3, datetime.now(UTC)) for run, state in reversed(self.states.items())]
 
+    def diary(self, run):
+        return self.diaries[run]
+
     def events(self, run):
         if run not in self.diaries:
             raise UnknownRun(f"there is no run {run!r}")

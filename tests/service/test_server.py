@@ -63,6 +63,7 @@ def test_the_documentation_describes_every_route(answering):
         "GET /v1/runs/{run}/events",
         "DELETE /v1/runs/{run}",
         "GET /health",
+        "GET /metrics",
     }
     assert all(of["description"] for methods in paths.values() for of in methods.values())
     assert answering.get("/docs").status_code == 200

@@ -88,7 +88,11 @@ async def infer(
 
     Sizes, colours and depths other than the release's are converted: white ink on black is expected.
     """
-    return await run_sync(answer, service, images, chosen, watch, limiter=service.inference)
+    arrived = time.monotonic()
+    body = await run_sync(answer, service, images, chosen, watch, limiter=service.inference)
+    p_value = body.p_value if watch and chosen.detector == VERDICT else None
+    service.metrics.count(body.verdict, p_value, time.monotonic() - arrived)
+    return body
 
 
 def answer(service: Service, files: list[bytes], chosen: Options, watch: bool) -> InferBody:
