@@ -34,6 +34,7 @@ for command in (
     local.infer,
     cluster.serve,
     cluster.federate,
+    cluster.log,
     cluster.drift,
 ):
     app.command()(command)

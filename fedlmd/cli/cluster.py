@@ -1,4 +1,4 @@
-"""Commands on a cluster: demo, serve, federate, drift."""
+"""Commands on a cluster: demo, serve, federate, log, drift."""
 
 from __future__ import annotations
 
@@ -29,10 +29,17 @@ from fedlmd.cli.show import (
     write,
 )
 from fedlmd.client import NodeClient
+from fedlmd.federation.events import EventLog
 from fedlmd.node import NodeConfig, run
 from fedlmd.progress import Progress
+from fedlmd.tensorboard import TensorBoard
 
-__all__ = ["demo", "drift", "federate", "serve"]
+__all__ = ["demo", "drift", "federate", "log", "serve"]
+
+Curves = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", help="Write curves for TensorBoard into this folder.", metavar="DIR"),
+]
 
 
 def demo(
@@ -127,8 +134,10 @@ def federate(
         str | None, typer.Option("--resume", help="Go on with this run, which failed or was stopped.", metavar="RUN")
     ] = None,
     json_file: JsonFile = None,
+    tensorboard: Curves = None,
 ) -> None:
     """Start a federated run at a server, or go on with one, and follow it; Ctrl-C leaves it running."""
+    board = TensorBoard(tensorboard) if tensorboard else None  # what is missing shows before a run is started
     if resume is not None and (settings_file or labels or pretrained):
         fail("a resumed run keeps the plan that it was started with; leave --settings, --labels and --pretrained out")
     changes = settings.to_mapping(settings.read(settings_file)) if settings_file else {}
@@ -142,13 +151,26 @@ def federate(
     number = client.start_run(order)
     out.print(f"run {number} at {server}")
     event: dict[str, Any] = {}
-    for event in client.events(number):
+    events = client.events(number)
+    for event in board.log(number, events) if board else events:
         out.print(event_line(event))
     if event.get("event") in ("failed", "stopped"):
         fail(f"the run {event['event']}: {event.get('reason', 'no reason given')}; go on with --resume {number}")
     if event.get("event") != "finished":
         fail(f"{server} went away before the run ended; once it is back, look with --resume {number}")
     write(event, json_file)
+
+
+def log(
+    run: Annotated[Path, typer.Argument(help="Folder of a run: runs/ID in the server's home.")],
+    tensorboard: Curves = None,
+) -> None:
+    """Tell what happened in a run, from its diary."""
+    events = EventLog(run).read()
+    if not events:
+        fail(f"{run} has no diary of a run; runs lie in the folder runs of the server's home")
+    for event in TensorBoard(tensorboard).log(run.resolve().name, events) if tensorboard else events:
+        console().print(event_line(event))
 
 
 def drift(

@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedlmd.cli import app
+from fedlmd.federation.events import EventLog
 from fedlmd.node import Node, NodeConfig
 from fedlmd.service import PRETRAINED, create_app, in_background
 
@@ -28,6 +29,27 @@ def test_drift_says_of_each_node_how_its_watch_stands_and_resets_it(node):
         assert json.loads(said.stdout)[url]["state"] == "drifting"
         assert f"{url}: steady; 0 images" in CliRunner().invoke(app, ["drift", url, "--reset"]).stderr
     assert node.watched.state == "steady"
+
+
+def test_the_log_of_a_run_is_told_in_words_and_written_as_curves(tmp_path):
+    diary = EventLog(tmp_path / "run-7")
+    diary.path.parent.mkdir()
+    diary.append("started", run="run-7", rounds=1)
+    worker = {"name": "client1", "metrics": {"classifier-loss": 0.5}}
+    fields = {"round": 1, "rounds": 1, "asked": 1, "workers": [worker], "refused": [], "seconds": 2.0}
+    diary.append("round", metrics={"classifier-loss": 0.5}, **fields)
+    said = CliRunner().invoke(app, ["log", str(diary.path.parent)])
+    assert (said.exit_code, said.stderr.splitlines()[-1].strip()) == (0, "client1: classifier loss 0.5")
+    pytest.importorskip("tensorboardX")
+    curves = tmp_path / "curves"
+    assert CliRunner().invoke(app, ["log", str(diary.path.parent), "--tensorboard", str(curves)]).exit_code == 0
+    [file] = (curves / "run-7").iterdir()
+    assert b"classifier-loss/client1" in file.read_bytes()
+
+
+def test_a_folder_without_a_diary_is_no_run(tmp_path):
+    said = CliRunner().invoke(app, ["log", str(tmp_path)])
+    assert (said.exit_code, "has no diary of a run" in said.stderr) == (1, True)
 
 
 def test_a_resumed_run_takes_no_settings():

@@ -63,7 +63,7 @@ def test_json_goes_to_a_file_or_to_standard_output(tmp_path, capsys):
 
 def test_help_names_every_verb():
     said = CliRunner().invoke(app, ["--help"]).stdout
-    for verb in ("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "bench"):
+    for verb in ("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "log", "bench"):
         assert verb in said
 
 
