@@ -16,7 +16,7 @@ def run(*arguments, code=0):
 
 def test_help_names_every_benchmark():
     said = run("--help").stdout
-    for verb in ("rounds", "accuracy", "detection", "verdict", "ablation", "tables"):
+    for verb in ("rounds", "accuracy", "demo", "detection", "verdict", "ablation", "tables"):
         assert verb in said
 
 
