@@ -38,7 +38,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "fedavg": Method("FedAvg", "rounds"),
     "uniform": Method("FedAvg, all sites alike", "rounds", {"weighting": "uniform"}),
-    "fedprox": Method("FedProx", "rounds", {"strategy": "fedprox", "mu": 0.1}),
+    "fedprox": Method("FedProx", "rounds", {"strategy": "fedprox", "mu": 0.01}),
     "fedadam": Method("FedAdam", "rounds", {"strategy": "fedadam"}),
     "server-ema": Method("FedAvg, moving average of the rounds", "rounds", {"server_ema": 0.5}),
     "partial": Method("FedAvg of the way down, the way up local", "rounds", {"merge": "partial"}),
@@ -80,13 +80,13 @@ FEDERATIONS: dict[str, Kind] = {
     "overlapping": Kind(
         "two sites, {0, 1, 2, 3} and {0, 1, 2, 4}",
         PartitionConfig("labels", 2, (("0", "1", "2", "3"), ("0", "1", "2", "4"))),
-        10,
+        20,
         TWO_SITES,
     ),
     "disjoint": Kind(
         "two sites, {0, 1, 2} and {3, 4}",
         PartitionConfig("labels", 2, (("0", "1", "2"), ("3", "4"))),
-        10,
+        20,
         TWO_SITES,
     ),
     "single": Kind(
@@ -98,7 +98,7 @@ FEDERATIONS: dict[str, Kind] = {
         20,
         (*MANY_SITES, "uniform"),
     ),
-    "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 10, ("fedavg", "average", "mixture", "union")),
+    "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
 }
 
 CENTRAL = Kind("all images at one site", PartitionConfig("iid", 1), 1, ("fedavg",))
@@ -113,6 +113,7 @@ class Budget:
         classifier: gradient steps of the classifier, 0 or more.
         denoiser: gradient steps of the denoiser, likewise.
         calibration: images that scores are calibrated on; each site has its part, but 20 at least.
+        described: images that the Gaussians of the classes are fitted to, likewise, but 400 at least.
         seed: of the runs.
         models: widths of the networks.
     """
@@ -120,29 +121,38 @@ class Budget:
     classifier: int = 1000
     denoiser: int = 1200
     calibration: int = 200
+    described: int = 4000
     seed: int = 0
     models: ModelConfig = field(default_factory=ModelConfig)
 
 
 def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
     """The settings of a run: its sites' steps add up to the budget."""
-    sites = kind.workers
-    base = Settings()
+    base, sites = Settings(), kind.workers
     federation = FederationConfig(rounds=kind.rounds, min_workers=sites, wait_seconds=1.0)
-
-    def share(config: TrainingConfig, steps: int, ema: float) -> TrainingConfig:
-        own = steps // sites
-        # Where a round has few steps, not all of them may go into warming up, nor the moving average reach before it.
-        return replace(config, steps=own, warmup=min(config.warmup, own // kind.rounds // 4), ema=ema)
-
+    alone = method.group == "one shot"
     return replace(
         base,
         labels=LABELS,
         seed=budget.seed,
         models=budget.models,
         data=DataConfig(partition=kind.partition),
-        classifier=share(base.classifier, budget.classifier, 0.9),
-        denoiser=share(base.denoiser, budget.denoiser, 0.98),
-        calibration=CalibrationConfig(images=max(20, budget.calibration // sites), described=max(400, 4000 // sites)),
+        classifier=share_of(base.classifier, budget.classifier // sites, kind.rounds, 0.9),
+        denoiser=share_of(base.denoiser, budget.denoiser // sites, 1 if alone else kind.rounds, 0.98),
+        calibration=CalibrationConfig(
+            images=max(20, budget.calibration // sites), described=max(400, budget.described // sites)
+        ),
         federation=replace(federation, **method.changes),
+    )
+
+
+def share_of(config: TrainingConfig, steps: int, rounds: int, ema: float) -> TrainingConfig:
+    """A site's part of a training.
+
+    In short rounds neither the warming up nor the moving average, which begin anew with each, may take more than a
+    quarter of the steps: the average would hold every round back.
+    """
+    each = steps / rounds
+    return replace(
+        config, steps=steps, warmup=min(config.warmup, int(each / 4)), ema=max(0.0, min(ema, 1 - 4 / max(each, 4)))
     )
