@@ -34,16 +34,17 @@ Steps = Generator[Progress, None, Any]
 RELEASES, LAST = "releases", "trained.safetensors"
 
 
-def trained(settings: Settings, folder: Path) -> Generator[Progress, None, Weights]:
+def trained(settings: Settings, folder: Path, liars: int = 0) -> Generator[Progress, None, Weights]:
     """The shared weights that a run's rounds come to, without a release; kept in the folder.
 
     Args:
         settings: of the run, and of the division of its images among sites.
         folder: the run's.
+        liars: so many of the last sites send the reverse of what they learnt.
     """
     path = folder / LAST
     if not path.exists():
-        conductor, start, _ = prepared(settings, build(settings).weights(), folder, folder)
+        conductor, start, _ = prepared(settings, build(settings).weights(), folder, folder, liars)
         found: list[Weights] = []
         yield from followed(lambda: found.append(conductor.train(start)[0]), conductor)
         save_weights(path, found[0])
@@ -51,7 +52,7 @@ def trained(settings: Settings, folder: Path) -> Generator[Progress, None, Weigh
 
 
 def release_of(
-    settings: Settings, folder: Path, sites: Path, first: Mapping[str, Any] | None = None
+    settings: Settings, folder: Path, sites: Path, first: Mapping[str, Any] | None = None, liars: int = 0
 ) -> Generator[Progress, None, Path]:
     """The folder of the release that a run ends with; kept.
 
@@ -60,10 +61,12 @@ def release_of(
         folder: the run's.
         sites: where the denoisers are kept that sites trained by themselves, for other runs that merge the same ones.
         first: weights to start from in place of the settings' initial ones.
+        liars: so many of the last sites send the reverse of what they learnt.
     """
     ended = EventLog(folder).final()
     if ended is None or ended["event"] != "finished":
-        conductor, start, initial = prepared(settings, {**build(settings).weights(), **(first or {})}, folder, sites)
+        whole = {**build(settings).weights(), **(first or {})}
+        conductor, start, initial = prepared(settings, whole, folder, sites, liars)
         yield from followed(lambda: conductor.conduct(start, initial), conductor)
         ended = EventLog(folder).read()[-1]
     return folder / RELEASES / str(ended["release"])
@@ -75,15 +78,18 @@ def bytes_up(folder: Path) -> float:
     return sum(sum(float(worker["metrics"]["bytes-up"]) for worker in of) / len(of) for of in rounds if of)
 
 
-def prepared(settings: Settings, initial: Weights, folder: Path, sites: Path) -> tuple[Conductor, Checkpoint, Weights]:
+def prepared(
+    settings: Settings, initial: Weights, folder: Path, sites: Path, liars: int
+) -> tuple[Conductor, Checkpoint, Weights]:
     """A run from its beginning, whatever an earlier one left in its folder: who conducts it, and from where."""
     shutil.rmtree(folder, ignore_errors=True)
     plan = plan_of(folder.name, settings, folder / RELEASES)
     write_plan(folder, plan, initial)
-    handlers = {}
-    for number in range(settings.data.partition.workers):
+    handlers, count = {}, settings.data.partition.workers
+    for number in range(count):
         site = Site(f"site-{number}", settings.data, number, releases=folder / "sites" / str(number))
-        handlers[site.name] = remembering(Learner(site).handle, sites / f"denoiser-{number}")
+        handler = remembering(Learner(site).handle, sites / f"denoiser-{number}")
+        handlers[site.name] = reversing(handler) if number >= count - liars else handler
     conductor = Conductor(LocalGrid(handlers), plan, folder, EventLog(folder))
     return conductor, first_checkpoint(folder, shared(plan.merge, initial)), initial
 
@@ -107,6 +113,20 @@ def remembering(handler: Handler, path: Path) -> Handler:
                 else:
                     yield step
         yield Result(json.loads(figures.read_text(encoding="utf-8")), load_file(file))
+
+    return handle
+
+
+def reversing(handler: Handler, factor: float = 3.0) -> Handler:
+    """A handler that lies: it sends the reverse of what it learnt, so many times as much, as if it were an update."""
+
+    def handle(action: str, config: dict[str, Any], weights: Weights) -> Iterator[Progress | Result]:
+        for step in handler(action, config, weights):
+            if action == "train" and isinstance(step, Result):
+                turned = {name: weights[name] - factor * (of - weights[name]) for name, of in step.weights.items()}
+                yield Result(step.metrics, turned)
+            else:
+                yield step
 
     return handle
 

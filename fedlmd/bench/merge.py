@@ -14,7 +14,7 @@ from torch import Tensor
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer, references
 from fedlmd.bench.federated import bytes_up, release_of, trained
-from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, Kind, Method, settings_of
+from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, Kind, settings_of
 from fedlmd.bench.record import record
 from fedlmd.bench.tasks import Task, images_of
 from fedlmd.data import LabelledImages
@@ -97,12 +97,12 @@ def row(
         before = json.loads(path.read_text(encoding="utf-8"))
         if before.pop("key") == key:
             return dict(before)
-    first, sent = yield from classifier(kind, METHODS[method], config.budget, output / name)
+    first, sent = yield from classifier(kind, method, config.budget, output / name)
     run = settings_of(kind, METHODS[method], config.budget)
     run = replace(run, classifier=replace(run.classifier, steps=0))
     if METHODS[method].group == "one shot":
         run = replace(run, federation=replace(run.federation, rounds=1))
-    release = yield from release_of(run, folder / "run", output / name, first)
+    release = yield from release_of(run, folder / "run", output / name, first, kind.liars)
     found = yield from figures(Answerer(artifacts.load(release)), images, config, kind)
     found |= {"bytes_up": sent + bytes_up(folder / "run"), "rounds": run.federation.rounds}
     path.write_text(json.dumps({**found, "key": key}) + "\n", encoding="utf-8")
@@ -110,15 +110,15 @@ def row(
 
 
 def classifier(
-    kind: Kind, method: Method, budget: Budget, output: Path
+    kind: Kind, method: str, budget: Budget, output: Path
 ) -> Generator[Progress, None, tuple[dict[str, Any], float]]:
     """The federation's classifier, trained before any denoiser; and the bytes that a worker sent for it."""
-    plain = settings_of(kind, METHODS["fedavg"], budget)
-    run = settings_of(kind, method, budget) if method.whole else plain
+    of = method if METHODS[method].whole else "fedavg"
+    run = settings_of(kind, METHODS[of], budget)
     # A merge in a single round leaves the rounds to the classifier.
     run = replace(run, federation=replace(run.federation, merge="average"))
-    folder = output / ("classifier-" + run.federation.compression)
-    weights = yield from trained(run, folder)
+    folder = output / f"classifier-{of}"
+    weights = yield from trained(run, folder, kind.liars)
     return weights, bytes_up(folder)
 
 
@@ -191,9 +191,12 @@ def figures_of(rows: Rows) -> dict[str, Any]:
                 rows[name]["fedavg"][score] - rows[name]["8-bit"][score] for name in there
             )
             found |= {f"best_two_sites{suffix}": many[0], f"best_one_shot{suffix}": single[0]}
-        for name in rows.keys() - {"central", *there}:
+        for name in rows.keys() - {"central", "honest", "poisoned", *there}:
             winner, worth = best(rows, [name], score, "rounds", "one shot")
             found |= {f"best_{name}{suffix}": winner, f"auroc_gap_{name}{suffix}": top - worth}
+    for name in rows.keys() & {"honest", "poisoned"}:
+        found |= {f"accuracy_{name}_{method}": of["accuracy"] for method, of in rows[name].items()}
+        found |= {f"auroc_{name}_{method}": of["auroc_verdict"] for method, of in rows[name].items()}
     if there:
         found["bytes_ratio"] = min(rows[name]["fedavg"]["bytes_up"] / rows[name]["8-bit"]["bytes_up"] for name in there)
     return found

@@ -42,6 +42,9 @@ METHODS: dict[str, Method] = {
     "fedadam": Method("FedAdam", "rounds", {"strategy": "fedadam"}),
     "server-ema": Method("FedAvg, moving average of the rounds", "rounds", {"server_ema": 0.5}),
     "partial": Method("FedAvg of the way down, the way up local", "rounds", {"merge": "partial"}),
+    "median": Method("median", "rounds", {"strategy": "median", "min_replies": 3}, whole=True),
+    "trimmed-mean": Method("trimmed mean", "rounds", {"strategy": "trimmed-mean", "min_replies": 5}, whole=True),
+    "krum": Method("Krum", "rounds", {"strategy": "krum", "byzantine": 1, "min_replies": 5}, whole=True),
     "8-bit": Method("FedAvg, changes in 8 bits", "rounds", {"compression": "8-bit"}, whole=True),
     "average-own": Method("average, each from its own start", "one shot", {"merge": "average", "initial": "own"}),
     "average": Method("average, from a common start", "one shot", {"merge": "average"}),
@@ -59,12 +62,14 @@ class Kind:
         partition: which site has which images.
         rounds: of training.
         methods: names of those that are measured on it.
+        liars: so many of the last sites send the reverse of what they learnt.
     """
 
     title: str
     partition: PartitionConfig
     rounds: int
     methods: tuple[str, ...]
+    liars: int = 0
 
     @property
     def workers(self) -> int:
@@ -72,6 +77,7 @@ class Kind:
         return self.partition.workers
 
 
+ROBUST = ("median", "trimmed-mean", "krum")
 ONE_SHOT = ("average-own", "average", "mixture", "union")
 TWO_SITES = ("fedavg", "fedprox", "fedadam", "partial", "8-bit", *ONE_SHOT)
 MANY_SITES = ("fedavg", "fedadam", "server-ema", "partial", "average", "mixture", "union")
@@ -99,6 +105,8 @@ FEDERATIONS: dict[str, Kind] = {
         (*MANY_SITES, "uniform"),
     ),
     "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
+    "honest": Kind("five sites, drawn alike", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST)),
+    "poisoned": Kind("the same, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1),
 }
 
 CENTRAL = Kind("all images at one site", PartitionConfig("iid", 1), 1, ("fedavg",))
