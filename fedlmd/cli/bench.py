@@ -28,6 +28,7 @@ __all__ = ["bench_app"]
 bench_app = typer.Typer(help="Measure what the README's tables say.", no_args_is_help=True)
 
 RESULT = Path("benchmarks/detection.json")
+PAGES = ("README.md", "docs/results.md")
 
 
 @bench_app.command("rounds")
@@ -191,20 +192,22 @@ def ablation_command(
 
 @bench_app.command("tables")
 def tables_command(
-    readme: Annotated[Path, typer.Option(help="The page whose marked tables are made anew.")] = Path("README.md"),
+    page: Annotated[
+        list[Path] | None,
+        typer.Option(help=f"A page whose marked tables are made anew; {' and '.join(PAGES)} without it."),
+    ] = None,
     json_file: Annotated[
-        Path,
-        typer.Option(
-            "--json", help="What bench detection wrote; what bench verdict and bench ablation wrote lies beside it."
-        ),
+        Path, typer.Option("--json", help="What bench detection wrote; what other benchmarks wrote lies beside it.")
     ] = RESULT,
 ) -> None:
-    """Bring the README's tables up to date with what was measured."""
-    old = readme.read_text(encoding="utf-8")
-    new = rewritten(old, results_at(json_file))
-    if new != old:
-        readme.write_text(new, encoding="utf-8")
-    console().print(f"{readme} {'has new tables' if new != old else 'is up to date'}")
+    """Bring the tables of README and docs up to date with what was measured."""
+    results = results_at(json_file)
+    for path in page or map(Path, PAGES):
+        old = path.read_text(encoding="utf-8")
+        new = rewritten(old, results)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+        console().print(f"{path} {'has new tables' if new != old else 'is up to date'}")
 
 
 def pairs(given: Sequence[str] | None) -> list[tuple[str, Path]]:

@@ -68,13 +68,11 @@ def cells(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
 
-def test_the_tables_of_the_readme_are_those_of_the_measurement():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    file = ROOT / "benchmarks" / "detection.json"
-    if "<!-- table: " not in readme:
-        return  # nothing is marked, so nothing can differ
-    assert file.exists(), "the README has tables of a measurement that is not there"
-    assert rewritten(readme, results_at(file)) == readme, "run: fedlmd bench tables"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_tables_of_the_pages_are_those_of_the_measurements(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert "<!-- table: " in text
+    assert rewritten(text, results_at(ROOT / "benchmarks" / "detection.json")) == text, "run: fedlmd bench tables"
 
 
 def test_the_tables_of_trust_need_what_bench_verdict_wrote(tmp_path, trust):

@@ -23,7 +23,7 @@ def test_help_names_every_benchmark():
 def test_tables_rewrites_a_page_in_place_and_then_leaves_it(tmp_path, result):  # noqa: F811 - as above
     (tmp_path / "page.md").write_text(PAGE)
     (tmp_path / "result.json").write_text(json.dumps(result))
-    order = ("tables", "--readme", tmp_path / "page.md", "--json", tmp_path / "result.json")
+    order = ("tables", "--page", tmp_path / "page.md", "--json", tmp_path / "result.json")
     assert "has new tables" in run(*order).stderr
     once = (tmp_path / "page.md").read_text()
     assert "0.9600" in once
