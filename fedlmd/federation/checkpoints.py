@@ -19,7 +19,16 @@ from fedlmd.federation.events import RESUMED, EventLog
 from fedlmd.federation.messages import Weights, check_update
 from fedlmd.federation.plan import save_weights
 
-__all__ = ["Checkpoint", "CheckpointError", "first_checkpoint", "last_good", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "first_checkpoint",
+    "last_good",
+    "load_checkpoint",
+    "prefixed",
+    "save_checkpoint",
+    "stripped",
+]
 
 # The strategy's arrays lie in the same file as the weights, so that one rename makes both of them whole.
 STATE = "strategy/"
@@ -48,7 +57,7 @@ class Checkpoint:
 
 def save_checkpoint(run_dir: Path, number: int, weights: Weights, state: Weights) -> None:
     """Keep what a round came to, whole or not at all. Raises NotWritten."""
-    save_weights(file_of(run_dir, number), weights | {STATE + name: array for name, array in state.items()})
+    save_weights(file_of(run_dir, number), weights | prefixed(STATE, state))
 
 
 def load_checkpoint(run_dir: Path, event: Mapping[str, Any], expected: Mapping[str, np.ndarray]) -> Checkpoint:
@@ -69,7 +78,7 @@ def load_checkpoint(run_dir: Path, event: Mapping[str, Any], expected: Mapping[s
         raise CheckpointError(f"{path.name} is missing") from None
     except (OSError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{path.name} is not whole: {error}") from None
-    state = {name.removeprefix(STATE): array for name, array in arrays.items() if name.startswith(STATE)}
+    state = stripped(STATE, arrays)
     weights = {name: array for name, array in arrays.items() if not name.startswith(STATE)}
     if reason := check_update(weights, expected):
         raise CheckpointError(f"{path.name} does not fit the run: {reason}")
@@ -116,3 +125,13 @@ def counted(events: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]
 def file_of(run_dir: Path, number: int) -> Path:
     """Where a round's weights are."""
     return run_dir / f"round-{number:03d}.safetensors"
+
+
+def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> Weights:
+    """The arrays under longer names."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def stripped(prefix: str, arrays: Mapping[str, np.ndarray]) -> Weights:
+    """Those arrays that have the prefix, under their names without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

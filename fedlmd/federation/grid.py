@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
 __all__ = ["PollingGrid", "RollCall"]
+
+Item = TypeVar("Item")
+
+# Messages that are sent at once: they share one content. Replies that are fetched at once: each has its own.
+PUSHED, PULLED = 100, 8
 
 
 class PollingGrid(Grid):
@@ -59,27 +65,47 @@ class PollingGrid(Grid):
         """The replies that have come for some message ids."""
         return self.grid.pull_messages(message_ids)
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send messages and wait until all were answered, or until ``timeout`` seconds have passed."""
-        messages = list(messages)
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Send messages, and give the replies as they come: until all are there, or ``timeout`` seconds have passed.
+
+        Replies are fetched a few at a time, and nothing here holds on to one that was given.
+        """
         self.reply_seconds.clear()
-        asked = time.monotonic()
-        sent = self.push_messages(messages) if messages else []
-        waiting = {message_id for message_id in sent if message_id}
-        start = time.monotonic()
-        deadline = start + (float("inf") if timeout is None else timeout)
-        replies: list[Message] = []
+        start, waiting = time.monotonic(), list(self.sent(messages))
+        return self.replies(waiting, start, start + (float("inf") if timeout is None else timeout))
+
+    def sent(self, messages: Iterable[Message]) -> Iterator[str]:
+        """Send messages; gives the ids of those that the server took."""
+        for group in groups(messages, PUSHED):
+            yield from (message_id for message_id in self.push_messages(group) if message_id)
+
+    def replies(self, waiting: list[str], start: float, deadline: float) -> Iterator[Message]:
+        """The replies to some messages, as they come."""
         while waiting:
-            arrived = list(self.pull_messages(waiting))
-            replies += arrived
-            took = time.monotonic() - asked
-            self.reply_seconds.update({message.metadata.src_node_id: took for message in arrived})
-            waiting -= {message.metadata.reply_to_message_id for message in arrived}
-            if time.monotonic() > deadline:
+            spent = 0.0
+            for group in groups(waiting, PULLED):
+                looked = time.monotonic()
+                arrived = list(self.pull_messages(group))
+                spent += time.monotonic() - looked
+                took = time.monotonic() - start
+                self.reply_seconds.update({message.metadata.src_node_id: took for message in arrived})
+                answered = {message.metadata.reply_to_message_id for message in arrived}
+                waiting = [message_id for message_id in waiting if message_id not in answered]
+                while arrived:
+                    yield arrived.pop(0)
+            now = time.monotonic()
+            if now > deadline:
                 break
             if waiting:
-                time.sleep(min(self.seconds, 0.1 + 0.05 * (time.monotonic() - start)))
-        return replies
+                # Where a look takes long, because it asks for many, the server looks for half of its time at most.
+                time.sleep(max(min(self.seconds, 0.1 + 0.05 * (now - start)), spent))
+
+
+def groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """So many of the items at a time; those that there are when it begins."""
+    every = iter(list(items))
+    while group := list(islice(every, size)):
+        yield group
 
 
 class RollCall(PollingGrid):

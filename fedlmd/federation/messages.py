@@ -33,9 +33,11 @@ __all__ = [
     "check_reply",
     "check_update",
     "content_size",
+    "flat",
     "pack_config",
     "pack_reply",
     "pack_request",
+    "pack_update",
     "pack_weights",
     "unpack_reply",
     "unpack_request",
@@ -166,6 +168,12 @@ def pack_reply(request: Message, reply: Reply) -> Message:
         note[ERROR] = reply.error
     content = RecordDict({ARRAYS: pack_weights(reply.weights), METRICS: pack_metrics(reply.metrics), NOTE: note})
     return Message(content, reply_to=request)
+
+
+def pack_update(weights: Mapping[str, np.ndarray], weight: float) -> Message:
+    """Weights as Flower's strategies take the update of a worker, with how much it counts. It is never sent."""
+    content = RecordDict({ARRAYS: pack_weights(weights), METRICS: MetricRecord({NUM_EXAMPLES: weight})})
+    return Message(content, 1, MessageType.TRAIN)
 
 
 def pack_metrics(metrics: Mapping[str, Any]) -> MetricRecord:

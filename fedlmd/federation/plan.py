@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from fedlmd.aggregation import ROBUST, STRATEGIES, WEIGHTINGS, least_replies
 from fedlmd.artifacts import write_through
 from fedlmd.federation.merge import MERGES
 
@@ -36,19 +38,45 @@ class StrategyPlan:
     """How updates become one model.
 
     Args:
-        name: "fedavg" (McMahan et al. 2017) or "fedprox" (Li et al. 2020).
+        name: "fedavg", "fedprox", "fedadam", "median", "trimmed-mean" or "krum"; see
+            ``fedlmd.federation.strategies``.
         mu: FedProx's pull towards the last round's weights, 0 or above; 0 makes it FedAvg.
+        weighting: what an update counts by: "images" (its worker's number of them) or "uniform" (all count alike).
+        server_rate: FedAdam's step, above 0.
+        trim: share of the updates that the trimmed mean leaves out at each end, in (0, 0.5).
+        byzantine: lying workers that Krum is to bear, 0 or more.
+        server_ema: decay of the moving average over the rounds that is released, in [0, 1); 0 releases the last round.
     """
 
     name: str = "fedavg"
     mu: float = 0.0
+    weighting: str = "images"
+    server_rate: float = 0.01
+    trim: float = 0.2
+    byzantine: int = 1
+    server_ema: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no strategy takes."""
-        if self.name not in ("fedavg", "fedprox"):
-            raise PlanError(f"strategy {self.name!r} is unknown; fedavg and fedprox are known")
-        if self.mu < 0:
+        if self.name not in STRATEGIES:
+            raise PlanError(f"strategy {self.name!r} is unknown; known are {', '.join(STRATEGIES)}")
+        if self.weighting not in WEIGHTINGS:
+            raise PlanError(f"weighting {self.weighting!r} is unknown; known are {', '.join(WEIGHTINGS)}")
+        if not 0 <= self.mu < math.inf:
             raise PlanError(f"mu is {self.mu}; it must be 0 or above")
+        if not 0 < self.server_rate < math.inf:
+            raise PlanError(f"server_rate is {self.server_rate}; it must be above 0")
+        if not 0 < self.trim < 0.5:
+            raise PlanError(f"trim is {self.trim}; it must lie between 0 and 0.5")
+        if self.byzantine < 0:
+            raise PlanError(f"byzantine is {self.byzantine}; it must be 0 or more")
+        if not 0 <= self.server_ema < 1:
+            raise PlanError(f"server_ema is {self.server_ema}; it must be 0 or above and below 1")
+
+    @property
+    def least_replies(self) -> int:
+        """The fewest updates with which the strategy does what it is chosen for."""
+        return least_replies(self.name, self.trim, self.byzantine)
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,12 @@ class Plan:
             raise PlanError(f"compression {self.compression!r} is unknown; none and 8-bit are known")
         if self.merge not in MERGES:
             raise PlanError(f"merge {self.merge!r} is unknown; {', '.join(MERGES)} are known")
+        if self.min_replies < (least := self.strategy.least_replies):
+            raise PlanError(
+                f"min_replies is {self.min_replies}; {self.strategy.name} needs {least} updates: raise min_replies"
+            )
+        if self.compression != "none" and self.strategy.name in ROBUST:
+            raise PlanError(f"{self.strategy.name} takes whole weights; compression must be none, or choose fedavg")
         if self.levels[:1] != (0.0,) or self.levels[-1:] != (1.0,) or any(a >= b for a, b in pairwise(self.levels)):
             raise PlanError("the levels must rise from 0 to 1")
 

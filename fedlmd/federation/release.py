@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -196,7 +197,7 @@ def finish_release(
         "training": {
             "run": plan.run,
             "rounds": plan.rounds,
-            "strategy": {"name": plan.strategy.name, "mu": plan.strategy.mu},
+            "strategy": asdict(plan.strategy),
             "workers": list(last_round.get("workers", [])),
             "parameters": int(sum(array.size for array in weights.values())),
         },

@@ -44,7 +44,8 @@ from fedlmd.federation.release import (
     pool_moments,
     usual_form,
 )
-from fedlmd.federation.strategy import build_strategy, reasons_of
+from fedlmd.federation.strategies import build_strategy
+from fedlmd.federation.strategy import reasons_of
 from fedlmd.self_test import dissenting
 from fedlmd.statistics import added, check_sums, gaussians
 
@@ -156,9 +157,9 @@ class Conductor:
             evaluate_fn=checkpoint,
         )
         if changes:
-            return unpack_weights(result.arrays), changes[-1]
+            return strategy.released(unpack_weights(result.arrays)), changes[-1]
         if start.round > 0:
-            return start.weights, start.event
+            return strategy.released(start.weights), start.event
         reasons = reasons_of(strategy.record.refused)
         raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
 

@@ -1,7 +1,7 @@
-"""Flower's FedAvg and FedProx with a guard before them: what is missing, late or broken never reaches the average.
+"""The guard before Flower's strategies: what is missing, late or broken never reaches the average.
 
 Flower's own strategies wait for ever for missing workers, take NaN for an update, end the whole run when one worker's
-arrays have other names, and call a run without a single update completed.
+arrays have other names, hold all updates at once, and call a run without a single update completed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, FedProx
+from flwr.serverapp.strategy import FedAvg
 
+from fedlmd.aggregation import MovingAverage, RunningFigures, RunningMean
 from fedlmd.compression import SCALES, check_quantised, restore
+from fedlmd.federation.checkpoints import prefixed, stripped
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import RollCall
 from fedlmd.federation.messages import (
     ARRAYS,
     AVERAGED,
     CONFIG,
-    METRICS,
     NUM_EXAMPLES,
     Reply,
     Weights,
     check_form,
     check_reply,
     content_size,
+    flat,
+    pack_update,
     pack_weights,
     unpack_reply,
     unpack_weights,
@@ -40,13 +43,14 @@ from fedlmd.federation.plan import Plan
 
 __all__ = [
     "Guard",
-    "GuardedFedProx",
     "RoundRecord",
     "TooFewWorkers",
     "TooManyFailedRounds",
-    "build_strategy",
     "reasons_of",
 ]
+
+# The moving average among the arrays that outlive a round.
+AVERAGE = "average/"
 
 
 class TooFewWorkers(RuntimeError):  # noqa: N818 - the name says it
@@ -104,9 +108,13 @@ def reasons_of(refused: list[dict[str, str]]) -> str:
 class Guard(FedAvg):
     """FedAvg (McMahan et al. 2017, algorithm 1) behind the guard; also the guard of the strategies derived from it.
 
+    Each good update is added to a running mean as it comes and then forgotten, so that the server needs the same
+    memory for ten workers and for a thousand. Flower's strategy behind the guard is given that mean as one update.
+
     Args:
         plan: the numbers of the run.
-        expected: weights with the names, shapes and dtypes of a good update.
+        expected: weights with the names, shapes and dtypes of a good update. What the model has beside them stays as it
+            is.
         events: where refusals and waiting are noted.
         sleep: how the guard waits; takes seconds.
         **options: for the strategy behind the guard.
@@ -140,15 +148,22 @@ class Guard(FedAvg):
         self.averaged: dict[str, int] = {}
         self.record = RoundRecord(0, 0)
         self.reply_seconds: Mapping[int, float] = {}
+        self.mean, self.figures = RunningMean(), RunningFigures()
+        self.average = MovingAverage(plan.strategy.server_ema)
 
     @property
     def state(self) -> Weights:
-        """Arrays that must outlive a round beside the weights; FedAvg and FedProx have none."""
-        return {}
+        """Arrays that must outlive a round beside the weights: their moving average, where the plan wants one."""
+        return prefixed(AVERAGE, self.average.state)
 
-    def go_on(self, done: int, state: Weights) -> None:  # noqa: ARG002 - for strategies that have one
+    def go_on(self, done: int, state: Weights) -> None:
         """Go on after so many rounds, with the ``state`` of that time. Flower counts its rounds from 1 again."""
         self.done = done
+        self.average.go_on(stripped(AVERAGE, state))
+
+    def released(self, weights: Weights) -> Weights:
+        """The weights of the release, where the rounds came to ``weights``: those, or their moving average."""
+        return {**weights, **self.average.average}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -158,8 +173,8 @@ class Guard(FedAvg):
         nodes = self.call_roll(number, grid)
         self.record = RoundRecord(number, len(nodes))
         self.reply_seconds = getattr(grid, "reply_seconds", {})  # not every grid takes the time
+        self.sent = unpack_weights(arrays)
         if self.plan.compression != "none":
-            self.sent = unpack_weights(arrays)
             config[AVERAGED] = json.dumps(self.averaged)
         messages = list(super().configure_train(number, arrays, config, RollCall(grid, nodes)))
         self.record.bytes_down = content_size(messages[0].content)
@@ -173,19 +188,47 @@ class Guard(FedAvg):
         Raises:
             TooManyFailedRounds: when this was the last failed round that the plan bears.
         """
-        good = [message for message in replies if self.accept(message)]
-        if len(good) < self.plan.min_replies:
-            self.keep(len(good))
+        good, number = 0, self.done + server_round
+        self.begin()
+        for message in replies:
+            reply = self.accept(message)
+            if reply is not None:
+                good += 1
+                self.add(reply)
+                self.figures.add(flat(reply.metrics), reply.metrics[NUM_EXAMPLES])
+        if good < self.plan.min_replies:
+            self.keep(good)
             return None, None
         self.failed_in_a_row = 0
-        share_metrics(good)
-        arrays, metrics = super().aggregate_train(server_round, good)
-        self.record.aggregated, self.record.metrics = True, dict(metrics or {})
+        weights = {**self.sent, **self.combined(number)}
+        if self.plan.strategy.server_ema:
+            self.average.add(weights)
+        figures = {name: of for name, of in self.figures.means.items() if name != NUM_EXAMPLES}
+        self.record.aggregated, self.record.metrics = True, figures
         # Where two workers share a name, neither could tell whose update it was that was averaged.
         counts = Counter(worker["name"] for worker in self.record.workers)
-        number = self.done + server_round
         self.averaged.update({name: number for name, count in counts.items() if count == 1})
-        return arrays, metrics
+        return pack_weights(weights), MetricRecord(dict(figures))
+
+    def begin(self) -> None:
+        """Forget the updates of the round before."""
+        self.mean, self.figures = RunningMean(), RunningFigures()
+
+    def add(self, reply: Reply) -> None:
+        """Take a good update in."""
+        uniform = self.plan.strategy.weighting == "uniform"
+        self.mean.add(reply.weights, 1.0 if uniform else reply.metrics[NUM_EXAMPLES])
+
+    def combined(self, number: int) -> Weights:
+        """The weights that the round's updates make. At least one was added."""
+        return self.through_flower(number, [pack_update(self.mean.mean(), 1)])
+
+    def through_flower(self, number: int, updates: list[Message]) -> Weights:
+        """What Flower's strategy behind the guard makes of updates, in the types that the model has."""
+        arrays, _ = super().aggregate_train(number, updates)
+        # Flower's own arithmetic turns float32 into float64 here and there.
+        combined = unpack_weights(arrays or ArrayRecord())
+        return {name: array.astype(self.expected[name].dtype) for name, array in combined.items()}
 
     def call_roll(self, number: int, grid: Grid) -> list[int]:
         """The connected nodes, once there are enough of them."""
@@ -202,23 +245,27 @@ class Guard(FedAvg):
             self.sleep(0.5)
         return nodes
 
-    def accept(self, message: Message) -> bool:
-        """Whether a reply may be averaged. Why not is counted, noted in the diary, and kept for the round's event."""
-        reply = self.named(message.metadata.src_node_id, unpack_reply(message))
-        if self.plan.compression != "none" and reply.error is None:
-            reply = self.restored(reply)
+    def accept(self, message: Message) -> Reply | None:
+        """The reply in a message, or None when it may not be averaged.
+
+        Why not is counted, noted in the diary, and kept for the round's event.
+        """
+        reply = self.opened(message)
         reason = check_reply(reply, self.expected)
         if reason is None:
             size = {"bytes-down": self.record.bytes_down, "bytes-up": content_size(message.content)}
             seconds = seconds_of(reply.metrics, self.reply_seconds.get(message.metadata.src_node_id))
             self.record.workers.append({"name": reply.worker, "metrics": {**reply.metrics, **size, **seconds}})
-            if self.plan.compression != "none":
-                message.content[ARRAYS] = pack_weights(reply.weights)
-            return True
+            return reply
         self.refused_count += 1
         self.record.refused.append({"name": reply.worker, "reason": reason})
         self.events.append("refused", round=self.record.number, worker=reply.worker, reason=reason)
-        return False
+        return None
+
+    def opened(self, message: Message) -> Reply:
+        """The reply in a message, under its worker's name and with whole weights."""
+        reply = self.named(message.metadata.src_node_id, unpack_reply(message))
+        return self.restored(reply) if self.plan.compression != "none" and reply.error is None else reply
 
     def named(self, node: int, reply: Reply) -> Reply:
         """The reply under its worker's name, which Flower's own failures do not carry."""
@@ -234,7 +281,8 @@ class Guard(FedAvg):
             return replace(reply, error=reason)
         changed = restore(reply.weights)
         with np.errstate(over="ignore"):  # what overflows is refused because it is not finite
-            weights = {name: (array + changed[name]).astype(array.dtype) for name, array in self.sent.items()}
+            start = {name: self.sent[name] for name in self.expected}
+            weights = {name: (array + changed[name]).astype(array.dtype) for name, array in start.items()}
         return replace(reply, weights=weights)
 
     def keep(self, good: int) -> None:
@@ -249,17 +297,6 @@ class Guard(FedAvg):
             )
 
 
-class GuardedFedProx(Guard, FedProx):
-    """FedProx (Li et al. 2020, equation 2) behind the guard; ``mu = 0`` is FedAvg."""
-
-
-def build_strategy(plan: Plan, expected: Mapping[str, np.ndarray], events: EventLog) -> Guard:
-    """The strategy that a plan names."""
-    if plan.strategy.name == "fedprox":
-        return GuardedFedProx(plan, expected, events, proximal_mu=plan.strategy.mu)
-    return Guard(plan, expected, events)
-
-
 def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, float]:
     """How long a reply took, and how much of that the worker did not train, where both are known."""
     if took is None:
@@ -267,15 +304,3 @@ def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, floa
     trained = metrics.get("seconds-training")
     waiting = {"seconds-waiting": round(max(0.0, took - trained), 3)} if isinstance(trained, int | float) else {}
     return {"seconds-reply": round(took, 3), **waiting}
-
-
-def share_metrics(messages: list[Message]) -> None:
-    """Leave only what Flower can average: the numbers that every worker reports, as floats.
-
-    Flower ends the run when workers report different metrics, such as the accuracy of labels that only some have.
-    """
-    records = [message.content.metric_records[METRICS] for message in messages]
-    shared = set.intersection(*(set(record) for record in records))
-    numbers = {key for key in shared if not any(isinstance(record[key], list) for record in records)}
-    for message, record in zip(messages, records, strict=True):
-        message.content[METRICS] = MetricRecord({key: record[key] for key in record if key in numbers})

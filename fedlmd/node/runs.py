@@ -181,7 +181,7 @@ def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
         run=run,
         rounds=of.rounds,
         releases_dir=str(releases.absolute()),
-        strategy=StrategyPlan(of.strategy, of.mu),
+        strategy=StrategyPlan(of.strategy, of.mu, of.weighting, of.server_rate, of.trim, of.byzantine, of.server_ema),
         min_workers=of.min_workers,
         min_replies=of.min_replies,
         wait_seconds=of.wait_seconds,

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -155,7 +157,7 @@ def test_the_card_keeps_its_base_and_gains_calibration_metrics_and_training():
         "workers": ["s"],
     }
     assert card["metrics"] == {"accuracy": 0.75, "images": 8, "workers": {"s": {"accuracy": 0.75}}}
-    assert card["training"]["strategy"] == {"name": "fedprox", "mu": 0.1}
+    assert card["training"]["strategy"] == asdict(StrategyPlan("fedprox", 0.1))
     assert card["training"]["parameters"] == 6
 
 

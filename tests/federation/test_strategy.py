@@ -1,9 +1,7 @@
-import time
 
 import numpy as np
 import pytest
 from flwr.app import Error, Message
-from flwr.serverapp import Grid
 
 from fedlmd.compression import SCALES, ErrorFeedback, change, quantise
 from fedlmd.federation.events import EventLog
@@ -19,7 +17,8 @@ from fedlmd.federation.messages import (
     unpack_weights,
 )
 from fedlmd.federation.plan import Plan, StrategyPlan
-from fedlmd.federation.strategy import TooFewWorkers, TooManyFailedRounds, build_strategy
+from fedlmd.federation.strategies import build_strategy
+from fedlmd.federation.strategy import TooFewWorkers, TooManyFailedRounds
 
 EXPECTED = {"w": np.zeros(2, np.float32)}
 
@@ -293,47 +292,3 @@ def test_a_round_says_how_many_bytes_each_worker_got_and_sent(events):
     assert 602 * 4 <= figures["bytes-down"] <= 602 * 4 + 700
     assert 602 + 4 * 4 <= figures["bytes-up"] <= 602 + 4 * 4 + 700
     assert "bytes-up" not in strategy.record.metrics
-
-
-class Mailbox(Grid):
-    """A grid whose node answers a message at the third look, and one message never."""
-
-    def __init__(self):
-        self.looks = 0
-
-    def set_run(self, run): ...
-
-    run = property(lambda self: None)
-
-    def create_message(self, *args, **kwargs): ...
-
-    def get_node_ids(self):
-        return [1]
-
-    def push_messages(self, messages):
-        for number, message in enumerate(messages):
-            message.metadata.__dict__["_message_id"] = str(number)
-        return [str(number) for number in range(len(messages))]
-
-    def pull_messages(self, message_ids):
-        self.looks += 1
-        if self.looks != 3:
-            return []
-        request = pack_request("train", {}, pack_weights({}), 1)
-        request.metadata.__dict__["_message_id"] = "0"
-        return [pack_reply(request, Reply("site-0"))]
-
-    def send_and_receive(self, messages, *, timeout=None): ...
-
-
-def test_replies_are_looked_for_often_and_until_the_timeout():
-    grid = PollingGrid(Mailbox(), seconds=0.001)
-    requests = [pack_request("train", {}, pack_weights({}), 1) for _ in range(2)]
-    began = time.monotonic()
-    assert len(list(grid.send_and_receive(requests[:1]))) == 1
-    # Two pauses of a millisecond lie between the three looks.
-    assert 0.002 <= grid.reply_seconds[1] <= time.monotonic() - began
-    grid = PollingGrid(Mailbox(), seconds=0.001)
-    assert len(list(grid.send_and_receive(requests, timeout=0.1))) == 1
-    assert list(grid.send_and_receive([])) == []
-    assert grid.reply_seconds == {}

@@ -1,5 +1,6 @@
 import json
 import resource
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_a_plan_tells_the_workers_everything_but_where_their_images_are(runs, tm
     assert plan.levels == LEVELS
     assert from_mapping(json.loads(json.dumps(plan.settings))).labels == FIVE
     assert plan.card["settings"] == plan.settings
+
+
+def test_a_plan_has_the_strategy_of_the_settings(tmp_path):
+    told = {
+        "strategy": "krum",
+        "mu": 0.5,
+        "weighting": "uniform",
+        "server_rate": 0.25,
+        "trim": 0.125,
+        "byzantine": 2,
+        "server_ema": 0.75,
+    }
+    settings = from_mapping({"federation": {**told, "min_workers": 7, "min_replies": 7}})
+    assert asdict(plan_of("r", settings, tmp_path).strategy) == {"name": told.pop("strategy"), **told}
 
 
 def test_a_run_is_summed_up_from_its_diary(tmp_path):

@@ -36,7 +36,9 @@ OTHER = Settings(
     schedule=ScheduleConfig(50, "linear"),
     detector=DetectorConfig(("lmd",), (0, 1), LMDConfig(distance="mse", inpainting=InpaintingConfig(5, 0.0, 0.5))),
     calibration=CalibrationConfig(0.01, 40),
-    federation=FederationConfig(3, "fedprox", 0.5, 3, 2, 5.0, 10.0, 1),
+    federation=FederationConfig(
+        3, "krum", 0.5, 6, 5, 5.0, 10.0, 1, weighting="uniform", server_rate=0.5, trim=0.1, server_ema=0.5
+    ),
 )
 
 
@@ -118,7 +120,8 @@ def test_an_unknown_key_is_named(text, name):
         ("[classifier]\nlearning_rate = '0.1'", "classifier.learning_rate"),
         ("[classifier]\nlow_precision = 1", "classifier.low_precision"),
         ("[federation]\nmu = false", "federation.mu"),
-        ("[federation]\nstrategy = 'fedadam'", "federation.strategy"),
+        ("[federation]\nstrategy = 'fedsgd'", "federation.strategy"),
+        ("[federation]\nweighting = 'steps'", "federation.weighting"),
         ("[models]\nclassifier = [8.0]", "models.classifier"),
         ("[models]\nclassifier = 8", "models.classifier"),
         ("[detector.lmd]\nmask = 'stripes'", "detector.lmd.mask"),
@@ -171,6 +174,20 @@ def test_a_wrong_type_is_named_with_its_path(text, name):
         ("[federation]\nmin_replies = 3", "min_replies is 3; it lies between 1 and min_workers 2"),
         ("[federation]\nwait_seconds = 0", "wait_seconds is 0.0; it is above 0"),
         ("[federation]\nmax_failed_rounds = 0", "max_failed_rounds is 0; it is above 0"),
+        ("[federation]\nserver_rate = 0", "server_rate is 0.0; it is above 0"),
+        ("[federation]\ntrim = 0.5", "trim is 0.5; it lies between 0 and 0.5"),
+        ("[federation]\nbyzantine = -1", "byzantine is -1; it is 0 or more"),
+        ("[federation]\nserver_ema = 1", "server_ema is 1.0; it is 0 or more and below 1"),
+        ("[federation]\nstrategy = 'median'", "min_replies is 1; median needs 3 updates: set min_replies to 3"),
+        ("[federation]\nstrategy = 'trimmed-mean'\ntrim = 0.1", "trimmed-mean needs 10 updates"),
+        (
+            "[federation]\nstrategy = 'krum'\nbyzantine = 2\nmin_replies = 6\nmin_workers = 6",
+            "krum needs 7 updates",
+        ),
+        (
+            "[federation]\nstrategy = 'krum'\ncompression = '8-bit'\nmin_replies = 5\nmin_workers = 5",
+            "krum takes whole weights: set compression to",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_named_with_the_range(text, message):
