@@ -93,6 +93,8 @@ class Plan:
         wait_seconds: how long a round waits for ``min_workers`` before the run fails.
         round_timeout: seconds after which a round does without the workers that have not answered.
         max_failed_rounds: so many rounds in a row without enough good updates end the run, 1 or more.
+        max_norm_ratio: an update that changes the weights so many times as much as updates do is refused; above 1, or 0
+            to refuse none.
         compression: what workers send: "none" (their weights) or "8-bit" (how the weights changed, quantised).
         merge: how the sites' denoisers become one detector, one of ``fedlmd.federation.merge.MERGES``.
         levels: levels of the sketches that workers make of their scores, rising from 0 to 1.
@@ -109,6 +111,7 @@ class Plan:
     wait_seconds: float = 120.0
     round_timeout: float = 3600.0
     max_failed_rounds: int = 2
+    max_norm_ratio: float = 10.0
     compression: str = "none"
     merge: str = "rounds"
     levels: tuple[float, ...] = PERCENTS
@@ -125,6 +128,8 @@ class Plan:
         for name in ("wait_seconds", "round_timeout"):
             if getattr(self, name) <= 0:
                 raise PlanError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not (self.max_norm_ratio == 0 or 1 < self.max_norm_ratio < math.inf):
+            raise PlanError(f"max_norm_ratio is {self.max_norm_ratio}; it must be above 1, or 0 to refuse no update")
         if self.compression not in ("none", "8-bit"):
             raise PlanError(f"compression {self.compression!r} is unknown; none and 8-bit are known")
         if self.merge not in MERGES:

@@ -39,6 +39,7 @@ from fedlmd.federation.messages import (
     unpack_reply,
     unpack_weights,
 )
+from fedlmd.federation.norms import NormBound, update_norm
 from fedlmd.federation.plan import Plan
 
 __all__ = [
@@ -150,15 +151,17 @@ class Guard(FedAvg):
         self.reply_seconds: Mapping[int, float] = {}
         self.mean, self.figures = RunningMean(), RunningFigures()
         self.average = MovingAverage(plan.strategy.server_ema)
+        self.norms = NormBound(plan.max_norm_ratio)
 
     @property
     def state(self) -> Weights:
-        """Arrays that must outlive a round beside the weights: their moving average, where the plan wants one."""
-        return prefixed(AVERAGE, self.average.state)
+        """Arrays that must outlive a round beside the weights: norms of updates, and the weights' moving average."""
+        return {**self.norms.state, **prefixed(AVERAGE, self.average.state)}
 
     def go_on(self, done: int, state: Weights) -> None:
         """Go on after so many rounds, with the ``state`` of that time. Flower counts its rounds from 1 again."""
         self.done = done
+        self.norms.go_on(state)
         self.average.go_on(stripped(AVERAGE, state))
 
     def released(self, weights: Weights) -> Weights:
@@ -190,7 +193,7 @@ class Guard(FedAvg):
         """
         good, number = 0, self.done + server_round
         self.begin()
-        for message in replies:
+        for message in self.norms.primed(replies, self.norm_of):
             reply = self.accept(message)
             if reply is not None:
                 good += 1
@@ -251,7 +254,7 @@ class Guard(FedAvg):
         Why not is counted, noted in the diary, and kept for the round's event.
         """
         reply = self.opened(message)
-        reason = check_reply(reply, self.expected)
+        reason = check_reply(reply, self.expected) or self.norms.check(update_norm(reply.weights, self.sent))
         if reason is None:
             size = {"bytes-down": self.record.bytes_down, "bytes-up": content_size(message.content)}
             seconds = seconds_of(reply.metrics, self.reply_seconds.get(message.metadata.src_node_id))
@@ -266,6 +269,11 @@ class Guard(FedAvg):
         """The reply in a message, under its worker's name and with whole weights."""
         reply = self.named(message.metadata.src_node_id, unpack_reply(message))
         return self.restored(reply) if self.plan.compression != "none" and reply.error is None else reply
+
+    def norm_of(self, message: Message) -> float | None:
+        """How far a reply's update moves the weights; None when it is refused whatever that is."""
+        reply = self.opened(message)
+        return None if check_reply(reply, self.expected) else update_norm(reply.weights, self.sent)
 
     def named(self, node: int, reply: Reply) -> Reply:
         """The reply under its worker's name, which Flower's own failures do not carry."""

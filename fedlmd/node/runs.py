@@ -187,6 +187,7 @@ def plan_of(run: str, settings: Settings, releases: Path) -> Plan:
         wait_seconds=of.wait_seconds,
         round_timeout=of.round_timeout,
         max_failed_rounds=of.max_failed_rounds,
+        max_norm_ratio=of.max_norm_ratio,
         compression=of.compression,
         merge=of.merge,
         levels=LEVELS,

@@ -34,6 +34,8 @@ class FederationConfig:
         wait_seconds: the run fails when it waited so long for workers.
         round_timeout: seconds after which a round goes on without the workers that have not replied.
         max_failed_rounds: the run fails after so many rounds in a row that did not count.
+        max_norm_ratio: a worker's update is refused when it changes the weights more than so many times as much as
+            updates usually do (norm thresholding, Sun et al. 2019): above 1, or 0 to refuse none. From three norms on.
         compression: what workers send: "none" (their weights, float32) or "8-bit" (how the weights changed, a quarter
             of the bytes); see ``fedlmd.compression``.
         merge: how the sites' denoisers become one detector: "rounds" (averaged in every round, as the classifier is),
@@ -51,6 +53,7 @@ class FederationConfig:
     wait_seconds: float = 120.0
     round_timeout: float = 900.0
     max_failed_rounds: int = 2
+    max_norm_ratio: float = 10.0
     compression: Literal["none", "8-bit"] = "none"
     merge: Literal["rounds", "partial", "average", "mixture", "union"] = "rounds"
     initial: Literal["common", "own"] = "common"
@@ -69,6 +72,8 @@ class FederationConfig:
         for name in ("server_rate", "wait_seconds", "round_timeout", "max_failed_rounds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is above 0")
+        if not (self.max_norm_ratio == 0 or 1 < self.max_norm_ratio < math.inf):
+            raise ValueError(f"max_norm_ratio is {self.max_norm_ratio}; it is above 1, or 0 to refuse no update")
         if not 1 <= self.min_replies <= self.min_workers:
             raise ValueError(f"min_replies is {self.min_replies}; it lies between 1 and min_workers {self.min_workers}")
         self.check_strategy()

@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from flwr.app import Error, Message
@@ -83,6 +82,24 @@ def test_a_bad_update_is_refused_and_the_others_are_averaged(events):
     }
     assert [entry["name"] for entry in strategy.record.workers] == ["site-0", "site-5"]
     assert strategy.record.aggregated
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_an_update_that_is_a_hundred_times_too_large_is_refused_whenever_it_comes(events, order):
+    strategy = guard(events)
+    updates = [reply(0, [3, 4]), reply(1, [5, 0]), reply(2, [300, 400])]
+    arrays, _ = strategy.aggregate_train(1, [updates[node] for node in order])
+    np.testing.assert_array_equal(unpack_weights(arrays)["w"], [4, 2])
+    reason = "it changes the weights by 500, more than 10 times as much as updates do (5, median of 3);"
+    assert strategy.record.refused == [{"name": "site-2", "reason": f"{reason} max_norm_ratio sets this bound"}]
+    # A process that goes on with the run knows what was usual, so that the first reply can already be refused.
+    later = guard(events, min_replies=1)
+    later.go_on(1, strategy.state)
+    assert later.state["norms"].tolist() == [5.0, 5.0]
+    list(later.configure_train(1, arrays, pack_config("train", {}), Nodes(2)))
+    # 500 from what was sent: 304 is 300 away from 4.
+    arrays, _ = later.aggregate_train(1, [reply(0, [304, 402]), reply(1, [7, 6])])
+    np.testing.assert_array_equal(unpack_weights(arrays)["w"], [7, 6])
 
 
 def test_each_workers_own_metrics_are_kept_and_only_shared_numbers_averaged(events):

@@ -188,6 +188,7 @@ def test_a_wrong_type_is_named_with_its_path(text, name):
             "[federation]\nstrategy = 'krum'\ncompression = '8-bit'\nmin_replies = 5\nmin_workers = 5",
             "krum takes whole weights: set compression to",
         ),
+        ("[federation]\nmax_norm_ratio = 1", "max_norm_ratio is 1.0; it is above 1, or 0 to refuse no update"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_the_range(text, message):
