@@ -24,6 +24,9 @@ __all__ = ["COLD", "answer", "app"]
 # Set to 1, this variable lets every message's own process load models and data: only to measure what that costs.
 COLD = "FEDLMD_COLD"
 
+# A trainer that died is started again, and needs time to import what it works with.
+START_SECONDS = 90.0
+
 app = ClientApp()
 
 
@@ -45,23 +48,30 @@ def ask(request: Request) -> Result:
     Raises:
         TrainerError: when the trainer fails, or has not finished when the server stops waiting for it.
     """
-    deadline = time.monotonic() + float(request.config.get(SECONDS, math.inf))
-    work = handler()(request.action, request.config, request.weights)
+    seconds = float(request.config.get(SECONDS, math.inf))
+    deadline = time.monotonic() + seconds
+    work = handler(min(seconds, START_SECONDS))(request.action, request.config, request.weights)
     with closing(cast("Generator[Progress | Result, None, None]", work)):
         for item in work:
             if isinstance(item, Result):
                 return item
             if time.monotonic() > deadline:
                 # Nobody waits for the update any more, and the next round's message stands behind this one.
-                raise TrainerError(f"{request.action!r} was stopped after {request.config[SECONDS]:g} seconds")
+                raise TrainerError(f"{request.action!r} was stopped after {seconds:g} seconds")
     raise TrainerError(f"{request.action!r} ended without a result")
 
 
-def handler() -> Handler:
-    """What does the work: the trainer that the environment names, or this process."""
+def handler(patience: float) -> Handler:
+    """What does the work: the trainer that the environment names, waited for so many seconds, or this process.
+
+    Raises:
+        TrainerUnreachable: when no trainer answers by then.
+    """
     if os.environ.get(COLD) == "1":
         return cold_handler()
-    return TrainerClient.from_environment(os.environ).call
+    trainer = TrainerClient.from_environment(os.environ)
+    trainer.wait(patience)
+    return trainer.call
 
 
 def cold_handler() -> Handler:

@@ -25,6 +25,9 @@ LINK = "fedlmd"
 RUN_FILE = "flower.json"
 # Seconds that a run may take to start before Flower is asked for it, and between two such questions.
 PATIENCE = 15.0
+# Seconds that Flower's command line, which usually takes 2, may take on a busy machine. A run whose start was given up
+# too early could start all the same.
+ANSWER_SECONDS = 180.0
 
 
 class EngineError(RuntimeError):
@@ -208,7 +211,13 @@ class ServerEngine:
         command = [program("flwr"), *arguments, "--format", "json"]
         try:
             done = subprocess.run(
-                command, env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=60, check=False
+                command,
+                env=self.environment,
+                cwd=self.home,
+                capture_output=True,
+                text=True,
+                timeout=ANSWER_SECONDS,
+                check=False,
             )
             answer: dict[str, Any] = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -121,6 +122,7 @@ class Conductor:
         """
         self.events.append("started", run=self.plan.run, rounds=self.plan.rounds, pid=os.getpid())
         trained, last = self.train(start)
+        self.gather()
         # Thresholds belong to the very weights that will answer, so the workers calibrate the halved ones.
         weights = half(self.merge(trained, initial))
         weights |= self.describe(weights)
@@ -162,6 +164,18 @@ class Conductor:
             return strategy.released(start.weights), start.event
         reasons = reasons_of(strategy.record.refused)
         raise NothingToRelease(f"no round of {self.plan.rounds} changed the weights (in the last: {reasons})")
+
+    def gather(self) -> None:
+        """Wait for the workers: a run that goes on after its last round may find that none is connected yet.
+
+        With fewer than the rounds need it goes on once ``wait_seconds`` have passed: one is enough to calibrate.
+        """
+        deadline, said = time.monotonic() + self.plan.wait_seconds, -1
+        while len(nodes := list(self.grid.get_node_ids())) < self.plan.min_workers and time.monotonic() < deadline:
+            if len(nodes) != said:
+                said = len(nodes)
+                self.events.append("waiting", connected=said, needed=self.plan.min_workers)
+            time.sleep(0.5)
 
     def merge(self, trained: Weights, initial: Weights) -> Weights:
         """The weights of the release, with the denoiser that the sites' come to where the rounds did not average it."""

@@ -60,6 +60,20 @@ def test_work_for_which_the_server_no_longer_waits_is_stopped(trainer):
     assert ask("train", steps=1, seconds=60).error is None
 
 
+def test_a_trainer_that_is_started_again_is_waited_for(trainer, tmp_path, monkeypatch):
+    elsewhere = TrainerClient(tmp_path / "again" / "t.sock", b"key")
+    monkeypatch.setenv("FEDLMD_TRAINER_SOCKET", str(elsewhere.socket_path))
+    began = time.monotonic()
+    error = ask("train", steps=1, seconds=0.3).error
+    assert error.startswith("no trainer answers at")
+    assert time.monotonic() - began >= 0.3
+    elsewhere.socket_path.parent.mkdir()
+    start = threading.Timer(0.3, elsewhere.socket_path.symlink_to, [trainer.socket_path])
+    start.start()
+    assert ask("train", steps=1, seconds=60).error is None
+    start.join()
+
+
 def test_a_missing_trainer_is_said_in_the_reply(monkeypatch):
     monkeypatch.delenv("FEDLMD_TRAINER_SOCKET", raising=False)
     assert "must name the trainer" in ask("train").error

@@ -9,18 +9,19 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedlmd import artifacts
+from fedlmd.bench.numpy_trainer import Manner
+from fedlmd.bench.stage import stage
 from fedlmd.federation.checkpoints import last_good
 from fedlmd.federation.engine import EngineError, ServerEngine
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.plan import read_plan
-from tests.federation.stage import stage
 
-MODES = {"site-0": "good", "site-1": "good", "site-2": "nan"}
+SITES = ["site-0", "site-1", "site-2"]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with stage(MODES) as running:
+    with stage(SITES) as running:
         yield running
 
 
@@ -30,7 +31,8 @@ def server(cluster):
 
 
 def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(cluster, server):
-    folder = cluster.submit("whole", card={"labels": ["0"], "calibration": {"alpha": 0.05}})
+    card = {"labels": ["0"], "calibration": {"alpha": 0.05}}
+    folder = cluster.submit("whole", card=card, manners={"site-2": Manner(fault="nan")})
     events = list(server.follow(folder, silence=0.5))
     kinds = [event["event"] for event in events if event["event"] not in ("submitted", "waiting")]
     assert kinds == ["started", "refused", "round", *["calibrating"] * 3, "installed", "finished"]
@@ -42,21 +44,21 @@ def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(clust
     assert one["metrics"] == {"accuracy": pytest.approx(0.1), "seen": 0.0}
     assert (one["asked"], one["aggregated"], one["rounds"]) == (3, True, 1)
     weights = load_file(folder / "round-001.safetensors")
-    np.testing.assert_array_equal(weights["classifier.w"], np.ones((2, 3), np.float32))
+    np.testing.assert_array_equal(weights["classifier.w"], np.full((2, 3), 0 / 2 + 1, np.float32))
 
     release = artifacts.load(server.home / "releases" / by_kind["finished"]["release"])
-    np.testing.assert_array_equal(release.weights["denoiser.w"], np.full(5, 2, np.float16))
+    np.testing.assert_array_equal(release.weights["denoiser.w"], np.full(5, 1 / 2 + 1, np.float16))
     calibration = release.card["calibration"]
     # That one worker's weights were broken does not keep its sums out.
     assert release.weights["gaussians.counts"].tolist() == [6, 0]
     assert release.weights["gaussians.means"].tolist() == [[2.0], [0.0]]
     assert release.weights["gaussians.covariances"].tolist() == [[1.0], [0.0]]
-    assert calibration["moments"] == {"lmd": {"count": 30, "mean": 1.0, "std": 2.0}}
+    assert calibration["moments"] == {"lmd": {"count": 30, "mean": 6.0, "std": 2.0}}
     np.testing.assert_allclose(calibration["sketches"]["lmd"]["values"], np.arange(30, 131))
     assert (calibration["alpha"], release.card["labels"]) == (0.05, ["0"])
-    assert sorted(by_kind["finished"]["installed"]) == sorted(MODES)
-    for name in MODES:
-        stored = np.load(server.home.parent / name / "line" / f"{release.id}.npz")
+    assert sorted(by_kind["finished"]["installed"]) == SITES
+    for name in SITES:
+        stored = load_file(server.home.parent / name / "line" / f"{release.id}.safetensors")
         np.testing.assert_array_equal(stored["denoiser.w"], release.weights["denoiser.w"])
     deadline = time.monotonic() + 30
     while (status := server.status(folder)).status == "running":
@@ -81,17 +83,17 @@ def test_a_killed_run_gets_a_last_word_leaves_the_workers_free_and_goes_on_with_
     events = server.follow(folder, silence=0.5)
     again = next(event for event in events if event["event"] == "round" and event["round"] > 1)
     server.stop_run(folder)
-    # The workers were told that this is the second round, and started from what the first had come to: 0 * 1 + 1.
+    # The workers were told that this is the second round, and started from what the first had come to: 0 / 2 + 1.
     assert (again["round"], again["rounds"]) == (2, 3)
     assert again["metrics"] == {"accuracy": pytest.approx(0.2), "seen": 1.0}
     weights = load_file(folder / "round-002.safetensors")
-    np.testing.assert_array_equal(weights["classifier.w"], np.full((2, 3), 1 * 2 + 1, np.float32))
-    np.testing.assert_array_equal(weights["denoiser.w"], np.full(5, 2 * 2 + 1, np.float32))
+    np.testing.assert_array_equal(weights["classifier.w"], np.full((2, 3), 1 / 2 + 2, np.float32))
+    np.testing.assert_array_equal(weights["denoiser.w"], np.full(5, 1.5 / 2 + 2, np.float32))
     assert [*events][-1]["event"] == "stopped"
 
 
 def test_a_stopped_run_ends_as_stopped(cluster, server):
-    folder = cluster.submit("stopped", slow=True)
+    folder = cluster.submit("stopped", manners={name: Manner(seconds=60) for name in SITES})
     events = server.follow(folder, silence=0.5)
     assert next(event for event in events if event["event"] == "started")
     server.stop_run(folder)
