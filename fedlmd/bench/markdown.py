@@ -18,6 +18,7 @@ __all__ = [
     "ablation_table",
     "cost_table",
     "detection_table",
+    "faults_table",
     "federations_table",
     "merge_table",
     "number",
@@ -225,10 +226,21 @@ def merge_table(result: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
+def faults_table(result: Mapping[str, Any]) -> str:
+    """What was done to a run, and what came of it; in bold what it did not survive."""
+    rows = []
+    for of in result["faults"]["faults"][1:]:
+        came = of["outcome"] if of["survived"] else f"**{of['skipped'] or '; '.join(of['problems'])}**"
+        figures = [f"{of['seconds']:.0f}", str(of["rounds_lost"])] if of["survived"] else ["", ""]
+        rows.append([of["title"], came, *figures, "yes" if of["by_hand"] else "no"])
+    return table(["fault", "what happened", "seconds to go on", "rounds lost", "resumed by hand"], rows)
+
+
 BESIDE = {
     "trust": ("verdict", ("federations", "words")),
     "ablation": ("ablation", ("ablation",)),
     "merge": ("merge", ("merge",)),
+    "faults": ("faults", ("faults",)),
 }
 """Of other commands than ``fedlmd bench detection``: the name of what one measured, the command, its tables."""
 
@@ -240,5 +252,6 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "words": words_table,
     "ablation": ablation_table,
     "merge": merge_table,
+    "faults": faults_table,
 }
 """The tables by the name that a marker has."""

@@ -82,6 +82,9 @@ class NumpyTrainer:
     def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """Do what the server asks, once the gate for it is open."""
         stage = Path(config["settings"]["stage"])
+        if action == "train":
+            with (stage / CALLS / self.name).open("a") as calls:
+                calls.write(f"{config['run']} {config['round']}\n")
         yield from self.wait(action, stage / GATES / str(config.get("round", action)))
         if action == "train":
             yield from self.train(config, weights)
@@ -107,8 +110,6 @@ class NumpyTrainer:
     def train(self, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """One round."""
         number, manner = config["round"], Manner(**config["settings"]["workers"].get(self.name, {}))
-        with (Path(config["settings"]["stage"]) / CALLS / self.name).open("a") as calls:
-            calls.write(f"{config['run']} {number}\n")
         end = time.monotonic() + manner.seconds
         while time.monotonic() < end:
             yield Progress("train", 0, 1)

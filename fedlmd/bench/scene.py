@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -21,7 +21,9 @@ from fedlmd.federation.events import EventLog
 
 __all__ = ["MANNERS", "Row", "Scene", "Skipped"]
 
-RUN, ROUNDS = "faulty", 3
+Found = TypeVar("Found")
+
+ROUNDS = 3
 
 # Steps and numbers of examples by which it shows in the weights whose updates were averaged.
 MANNERS = {f"site-{number}": Manner(step=float(number), examples=number + 1) for number in range(3)}
@@ -82,23 +84,30 @@ class Scene:
     def __init__(self, stage: Stage, limit: float) -> None:
         self.stage, self.limit = stage, limit
         self.runs = stage.runs()
-        self.folder = Path()
+        self.run, self.folder = "", Path()
         self.happened = 0.0
         self.by_hand = False
         self.noted: list[str] = []
 
-    def begin(self, *, gates: Sequence[int | str] = (), manners: dict[str, Manner] | None = None, **plan: Any) -> None:  # noqa: ANN401 - of Plan
+    def begin(
+        self,
+        run: str = "faulty",
+        *,
+        gates: Sequence[int | str] = (),
+        manners: Mapping[str, Manner] | None = None,
+        **plan: Any,  # noqa: ANN401 - of Plan
+    ) -> None:
         """Start the run, with some of its rounds held up."""
-        self.prepare(manners, **plan)
+        self.prepare(run, manners, **plan)
         for gate in gates:
             self.stage.close(gate)
         self.hand_over()
 
-    def prepare(self, manners: dict[str, Manner] | None = None, **plan: Any) -> None:  # noqa: ANN401 - of Plan
+    def prepare(self, run: str = "faulty", manners: Mapping[str, Manner] | None = None, **plan: Any) -> None:  # noqa: ANN401 - of Plan
         """Plan the run."""
         card = {"calibration": {"alpha": 0.05}}
         of = {"rounds": ROUNDS, "card": card, "min_workers": 2, "wait_seconds": 60.0, "round_timeout": 200.0, **plan}
-        self.folder = self.stage.plan(RUN, manners={**MANNERS, **(manners or {})}, **of)
+        self.run, self.folder = run, self.stage.plan(run, manners={**MANNERS, **(manners or {})}, **of)
 
     def hand_over(self) -> None:
         """Give the planned run to Flower and follow it as a node does."""
@@ -117,10 +126,9 @@ class Scene:
         def found() -> dict[str, Any] | None:
             return next((event for event in self.events if wanted.items() <= event.items()), None)
 
-        event: dict[str, Any] = self.wait(found, f"the event {wanted}")
-        return event
+        return self.wait(found, f"the event {wanted}")
 
-    def wait(self, what: Any, name: str) -> Any:  # noqa: ANN401 - whatever is found
+    def wait(self, what: Callable[[], Found | None], name: str) -> Found:
         """Wait for something. Raises TimeoutError, with its name."""
         try:
             return wait_for(what, self.limit)
@@ -132,7 +140,7 @@ class Scene:
         """Wait until all workers are in a round that is held up."""
 
         def there() -> bool:
-            calls = self.stage.calls(RUN)
+            calls = self.stage.calls(self.run)
             return self.stage.at_work() and all(calls.get(name, [0])[-1] == number for name in self.stage.workers)
 
         self.wait(there, f"all workers in round {number}")
@@ -178,7 +186,7 @@ class Scene:
         problems = [*self.noted, *self.problems(events, counted, rounds)]
         if self.by_hand != by_hand:
             problems.append(f"it was {'' if self.by_hand else 'not '}resumed by hand")
-        trained = self.stage.calls(RUN).values()
+        trained = self.stage.calls(self.run).values()
         again = sum(max(calls.count(number) for calls in trained) > 1 for number in range(1, len(rounds) + 1))
         kept = sum(event["event"] == "round" and not event["aggregated"] for event in events)
         seconds = sorted(event["seconds"] for event in counted.values())

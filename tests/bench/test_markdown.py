@@ -50,6 +50,15 @@ def trust():
 
 
 @pytest.fixture(scope="module")
+def faults():
+    row = {"title": "none", "outcome": "it ends", "survived": True, "seconds": 0.0, "rounds_lost": 0, "by_hand": False}
+    row |= {"problems": [], "skipped": None}
+    killed = {**row, "title": "killed", "outcome": "it goes on", "seconds": 61.4, "rounds_lost": 1, "by_hand": True}
+    lost = {**row, "title": "lost", "survived": False, "problems": ["it hung", "no release"]}
+    return {"faults": [row, killed, lost, {**row, "title": "full", "survived": False, "skipped": "no rights"}]}
+
+
+@pytest.fixture(scope="module")
 def ablation():
     cost = {"nfe": 3.0, "gflop": 0.4, "ms": 2.04}
     own = {
@@ -99,6 +108,19 @@ def test_the_table_of_choices_needs_what_bench_ablation_wrote(tmp_path, ablation
     assert steps[:2] == ["lmd: steps", "**8**"]
 
 
+def test_the_table_of_faults_says_what_was_not_survived_and_what_was_not_tried(tmp_path, faults):
+    page = "<!-- table: faults -->\n<!-- /table -->\n"
+    (tmp_path / "detection.json").write_text('{"tasks": {}}')
+    with pytest.raises(MarkdownError, match=r"needs benchmarks/faults.json; run: fedlmd bench faults"):
+        rewritten(page, results_at(tmp_path / "detection.json"))
+    (tmp_path / "faults.json").write_text(json.dumps(faults))
+    assert cells(rewritten(page, results_at(tmp_path / "detection.json")))[2:] == [
+        ["killed", "it goes on", "61", "1", "yes"],
+        ["lost", "**it hung; no release**", "", "", "no"],
+        ["full", "**no rights**", "", "", "no"],
+    ]
+
+
 def test_only_what_is_marked_changes_and_once_is_enough(result):
     new = rewritten(PAGE, result)
     assert "| old |" not in new
@@ -114,9 +136,9 @@ def test_a_figure_that_was_changed_by_hand_shows(result):
     assert rewritten(page.replace("0.9600", "0.9700"), result) == page
 
 
-def test_every_table_has_as_many_cells_in_each_row(result, trust, ablation):
+def test_every_table_has_as_many_cells_in_each_row(result, trust, ablation, faults):
     for name, make in TABLES.items():
-        rows = cells(make({**result, "trust": trust, "ablation": ablation}))
+        rows = cells(make({**result, "trust": trust, "ablation": ablation, "faults": faults}))
         assert len(rows) > 2, name
         assert len({len(row) for row in rows}) == 1, name
 
