@@ -1,6 +1,6 @@
-"""Updates in 8 bits: how the weights changed, as bytes with a scale for each block of them. Needs numpy only.
+"""Updates in 8 or 4 bits: how the weights changed, with a scale for each block of values. Needs numpy only.
 
-What the bytes cannot say is kept at the sender and added to its next change (error feedback: Seide et al. 2014;
+What so few bits cannot say is kept at the sender and added to its next change (error feedback: Seide et al. 2014;
 Karimireddy et al. 2019), so that over the rounds nothing is lost but the last remainder.
 """
 
@@ -13,7 +13,24 @@ import numpy as np
 
 from fedlmd.artifacts import Weights
 
-__all__ = ["BLOCK", "SCALES", "ErrorFeedback", "change", "check_quantised", "quantise", "restore"]
+__all__ = [
+    "BITS",
+    "BLOCK",
+    "NIBBLES",
+    "SCALES",
+    "ErrorFeedback",
+    "change",
+    "check_packed",
+    "check_quantised",
+    "packed",
+    "quantise",
+    "restore",
+    "unpacked",
+]
+
+BITS = {"8-bit": 8, "4-bit": 4}
+"""Bits of a value, by the name of the compression."""
+
 
 BLOCK = 256
 """Values that share a scale. Each array begins with a new block, so that small numbers are not measured by others."""
@@ -21,7 +38,8 @@ BLOCK = 256
 SCALES = "scales"
 """The array beside the bytes: float32, one for each block, in the order of the arrays' names."""
 
-LEVELS = 127
+NIBBLES = "nibbles"
+"""The array that stands for all others where values have 4 bits: uint8, two values in a byte, the first one low."""
 
 
 def change(weights: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray]) -> Weights:
@@ -29,20 +47,21 @@ def change(weights: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray]) -
     return {name: array.astype(np.float32) - start[name].astype(np.float32) for name, array in weights.items()}
 
 
-def quantise(values: Mapping[str, np.ndarray]) -> Weights:
+def quantise(values: Mapping[str, np.ndarray], bits: int = 8) -> Weights:
     """Arrays as int8 of the same names and shapes, and ``scales``; each value moves by half its block's scale at most.
 
-    A block's scale is its largest magnitude divided by 127. Where a value is not finite its block's scale is not
-    either, so that the receiver notices.
+    A block's scale is its largest magnitude divided by 127, or by 7 with 4 bits. Where a value is not finite its
+    block's scale is not either, so that the receiver notices.
 
     Args:
         values: float32 arrays; none is named ``scales``.
+        bits: of a value, 8 or 4.
     """
-    flat, starts = joined(values), blocks(values)
-    scales = np.maximum.reduceat(np.abs(flat), starts) / np.float32(LEVELS)
+    flat, starts, levels = joined(values), blocks(values), 2 ** (bits - 1) - 1
+    scales = np.maximum.reduceat(np.abs(flat), starts) / np.float32(levels)
     divisors = np.where(np.isfinite(scales) & (scales > 0), scales, np.float32(np.inf))
     steps = np.rint(np.nan_to_num(flat) / spread(divisors, starts, flat.size))
-    quanta = np.clip(steps, -LEVELS, LEVELS).astype(np.int8)
+    quanta = np.clip(steps, -levels, levels).astype(np.int8)
     return {**divided(quanta, values), SCALES: scales}
 
 
@@ -55,10 +74,35 @@ def restore(update: Mapping[str, np.ndarray]) -> Weights:
     return divided(values, quanta)
 
 
+def packed(update: Mapping[str, np.ndarray]) -> Weights:
+    """What ``quantise`` made with 4 bits, two values in a byte."""
+    flat = joined({name: array for name, array in update.items() if name != SCALES})
+    low, high = np.append(flat, np.zeros(flat.size % 2, np.int8)).reshape(-1, 2).T
+    return {NIBBLES: (low & 15).astype(np.uint8) | ((high & 15).astype(np.uint8) << 4), SCALES: update[SCALES]}
+
+
+def unpacked(update: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> Weights:
+    """The inverse of ``packed``, for arrays of these names and shapes; the update must have passed ``check_packed``."""
+    both = np.stack([update[NIBBLES] & 15, update[NIBBLES] >> 4], axis=1).astype(np.int8).ravel()
+    signed = np.where(both > 7, both - 16, both).astype(np.int8)
+    return {**divided(signed[: sum(array.size for array in like.values())], like), SCALES: update[SCALES]}
+
+
+def check_packed(update: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str | None:
+    """Why an update of 4 bits cannot be unpacked to arrays of these names and shapes, or None when it can."""
+    if update.keys() != {NIBBLES, SCALES}:
+        named = ", ".join(sorted(update))
+        return f"this run takes changes of weights in 4 bits, as {NIBBLES!r} and {SCALES!r}, not {named}"
+    found, needed = update[NIBBLES], (sum(array.size for array in like.values()) + 1) // 2
+    if found.dtype != np.uint8 or found.shape != (needed,):
+        return f"{NIBBLES!r} has dtype {found.dtype} and shape {found.shape}, not uint8 and ({needed},)"
+    return None
+
+
 def check_quantised(update: Mapping[str, np.ndarray]) -> str | None:
     """Why an update cannot be restored, or None when it can; whose names and shapes it has is another question."""
     if SCALES not in update:
-        return f"{SCALES!r} is missing; this run takes changes of weights in 8 bits, with their scales"
+        return f"{SCALES!r} is missing; this run takes changes of weights in few bits, with their scales"
     quanta = {name: array for name, array in update.items() if name != SCALES}
     for name, array in quanta.items():
         if array.dtype != np.int8:
@@ -97,7 +141,7 @@ class ErrorFeedback:
         self.owed: Weights = {}
         self.sent: Sent | None = None
 
-    def compress(self, changed: Weights, *, run: str, number: int, averaged: int) -> Weights:
+    def compress(self, changed: Weights, *, run: str, number: int, averaged: int, bits: int = 8) -> Weights:
         """Quantise a round's change together with what is owed to the run.
 
         Args:
@@ -105,16 +149,17 @@ class ErrorFeedback:
             run: the run's name; another one than the last time starts anew.
             number: the round.
             averaged: the last round of the run in which this sender's update was averaged, 0 for none.
+            bits: of a value, 8 or 4; with 4 the update is packed.
         """
         if run != self.run:
             self.run, self.owed, self.sent = run, {}, None
         if self.sent is not None and self.sent.number == averaged:
             self.owed = self.sent.owed
         whole = {name: array + self.owed[name] for name, array in changed.items()} if self.owed else changed
-        update = quantise(whole)
+        update = quantise(whole, bits)
         written = restore(update)
         self.sent = Sent(number, {name: whole[name] - written[name] for name in whole})
-        return update
+        return packed(update) if bits == 4 else update
 
 
 def joined(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

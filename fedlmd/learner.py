@@ -15,7 +15,7 @@ import torch
 from fedlmd import artifacts
 from fedlmd.answer import CLASS, VERDICT, examined, proof
 from fedlmd.artifacts import Weights, half
-from fedlmd.compression import ErrorFeedback, change
+from fedlmd.compression import BITS, ErrorFeedback, change
 from fedlmd.data import some
 from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
 from fedlmd.fitting import fit, norms
@@ -194,7 +194,7 @@ class Learner:
         yield Result(figures, {n: array for n, array in networks.weights().items() if n.startswith("denoiser.")})
 
     def update(self, settings: Settings, weights: Weights, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
-        """A round of training, and what the server gets of it: new weights, or their changes in 8 bits.
+        """A round of training, and what the server gets of it: new weights, or their changes in few bits.
 
         Args:
             settings: of the run.
@@ -203,10 +203,11 @@ class Learner:
         """
         number = int(config["round"])
         for step in self.train(settings, weights, number, str(config.get("run", ""))):
-            if isinstance(step, Result) and settings.federation.compression == "8-bit":
+            if isinstance(step, Result) and settings.federation.compression in BITS:
                 averaged = int(config.get("averaged", {}).get(self.site.name, 0))
                 changed = change(step.weights, weights)
-                update = self.feedback.compress(changed, run=str(config["run"]), number=number, averaged=averaged)
+                bits, run = BITS[settings.federation.compression], str(config["run"])
+                update = self.feedback.compress(changed, run=run, number=number, averaged=averaged, bits=bits)
                 yield Result(step.metrics, update)
             else:
                 yield step

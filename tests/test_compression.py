@@ -1,7 +1,21 @@
+import re
+
 import numpy as np
 import pytest
 
-from fedlmd.compression import BLOCK, SCALES, ErrorFeedback, change, check_quantised, quantise, restore
+from fedlmd.compression import (
+    BLOCK,
+    NIBBLES,
+    SCALES,
+    ErrorFeedback,
+    change,
+    check_packed,
+    check_quantised,
+    packed,
+    quantise,
+    restore,
+    unpacked,
+)
 
 SHAPES = {"a.w": (20, 31), "b": (7,), "c.w": (3, 2, 2), "d": (), "e": (0,)}
 OFFSETS = {
@@ -79,7 +93,7 @@ UPDATE = quantise({"v": np.ones(300, np.float32), "w": np.ones((2, 3), np.float3
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ({"w": np.ones(3, np.float32)}, "'scales' is missing; this run takes changes of weights in 8 bits"),
+        ({"w": np.ones(3, np.float32)}, "'scales' is missing; this run takes changes of weights in few bits"),
         ({**UPDATE, "w": np.ones((2, 3), np.float32)}, "'w' has dtype float32, not int8"),
         ({**UPDATE, "w": np.ones((2, 3), np.uint8)}, "'w' has dtype uint8, not int8"),
         ({**UPDATE, SCALES: np.ones(2, np.float32)}, "shape (2,), not float32 and (3,)"),
@@ -163,3 +177,44 @@ def test_nothing_is_owed_to_another_run_or_after_a_restart(restarted):
     assert all(np.array_equal(update[name], array) for name, array in quantise(drawn(2)).items())
     carried = feedback.compress(drawn(3), run="s", number=3, averaged=2)
     assert restarted or any(not np.array_equal(carried[name], array) for name, array in quantise(drawn(3)).items())
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_with_4_bits_two_values_share_a_byte_and_come_back_as_they_were(count):
+    values = {"v": np.arange(-7, 8, dtype=np.float32).reshape(3, 5), "w": np.linspace(-1, 1, count, dtype=np.float32)}
+    update = quantise(values, bits=4)
+    np.testing.assert_array_equal(restore(update)["v"], values["v"])  # multiples of its scale
+    assert np.abs(restore(update)["w"] - values["w"]).max() <= 0.5 / 7 * (1 + 1e-6)
+    sent = packed(update)
+    assert sent[NIBBLES].nbytes == (15 + count + 1) // 2
+    assert check_packed(sent, values) is None
+    back = unpacked(sent, values)
+    assert back.keys() == update.keys()
+    for name, array in update.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert back[name].dtype == array.dtype
+
+
+def test_with_4_bits_and_error_feedback_all_that_was_sent_is_all_that_changed_within_one_scale():
+    feedback, whole = ErrorFeedback(), {"w": np.zeros(300, np.float32)}
+    rng = np.random.default_rng(0)
+    total, scale = np.zeros(300, np.float32), 0.0
+    for number in range(1, 31):
+        changed = {"w": rng.normal(0, 1, 300).astype(np.float32)}
+        total += changed["w"]
+        sent = unpacked(feedback.compress(changed, run="r", number=number, averaged=number - 1, bits=4), whole)
+        whole["w"] += restore(sent)["w"]
+        scale = max(scale, float(sent[SCALES].max()))
+    assert np.abs(whole["w"] - total).max() <= 0.5 * scale * (1 + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        ({"w": np.zeros(3, np.int8), SCALES: np.ones(1, np.float32)}, "in 4 bits, as 'nibbles' and 'scales', not"),
+        ({NIBBLES: np.zeros(3, np.uint8), SCALES: np.ones(1, np.float32)}, r"shape \(3,\), not uint8 and \(2,\)"),
+        ({NIBBLES: np.zeros(2, np.int8), SCALES: np.ones(1, np.float32)}, "dtype int8"),
+    ],
+)
+def test_a_broken_update_of_4_bits_is_refused_with_the_reason(update, words):
+    assert re.search(words, check_packed(update, {"w": np.zeros(3, np.float32)}))

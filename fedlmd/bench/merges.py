@@ -46,6 +46,7 @@ METHODS: dict[str, Method] = {
     "trimmed-mean": Method("trimmed mean", "rounds", {"strategy": "trimmed-mean", "min_replies": 5}, whole=True),
     "krum": Method("Krum", "rounds", {"strategy": "krum", "byzantine": 1, "min_replies": 5}, whole=True),
     "8-bit": Method("FedAvg, changes in 8 bits", "rounds", {"compression": "8-bit"}, whole=True),
+    "4-bit": Method("FedAvg, changes in 4 bits", "rounds", {"compression": "4-bit"}, whole=True),
     "average-own": Method("average, each from its own start", "one shot", {"merge": "average", "initial": "own"}),
     "average": Method("average, from a common start", "one shot", {"merge": "average"}),
     "mixture": Method("mixture", "one shot", {"merge": "mixture"}),
@@ -79,7 +80,7 @@ class Kind:
 
 ROBUST = ("median", "trimmed-mean", "krum")
 ONE_SHOT = ("average-own", "average", "mixture", "union")
-TWO_SITES = ("fedavg", "fedprox", "fedadam", "partial", "8-bit", *ONE_SHOT)
+TWO_SITES = ("fedavg", "fedprox", "fedadam", "partial", "8-bit", "4-bit", *ONE_SHOT)
 MANY_SITES = ("fedavg", "fedadam", "server-ema", "partial", "average", "mixture", "union")
 
 FEDERATIONS: dict[str, Kind] = {
@@ -105,7 +106,7 @@ FEDERATIONS: dict[str, Kind] = {
         (*MANY_SITES, "uniform"),
     ),
     "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
-    "honest": Kind("five sites, drawn alike", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST)),
+    "honest": Kind("five sites, drawn alike", PartitionConfig("iid", 5), 10, ("fedavg",)),
     "poisoned": Kind("the same, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1),
 }
 

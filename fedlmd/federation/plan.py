@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save
 
 from fedlmd.aggregation import ROBUST, STRATEGIES, WEIGHTINGS, least_replies
 from fedlmd.artifacts import write_through
+from fedlmd.compression import BITS
 from fedlmd.federation.merge import MERGES
 
 __all__ = ["NotWritten", "Plan", "PlanError", "StrategyPlan", "read_plan", "save_weights", "write_plan"]
@@ -95,7 +96,7 @@ class Plan:
         max_failed_rounds: so many rounds in a row without enough good updates end the run, 1 or more.
         max_norm_ratio: an update that changes the weights so many times as much as updates do is refused; above 1, or 0
             to refuse none.
-        compression: what workers send: "none" (their weights) or "8-bit" (how the weights changed, quantised).
+        compression: what workers send: "none" (their weights), "8-bit" or "4-bit" (how the weights changed, quantised).
         merge: how the sites' denoisers become one detector, one of ``fedlmd.federation.merge.MERGES``.
         levels: levels of the sketches that workers make of their scores, rising from 0 to 1.
         settings: sent to the workers as they are.
@@ -130,8 +131,8 @@ class Plan:
                 raise PlanError(f"{name} is {getattr(self, name)}; it must be above 0")
         if not (self.max_norm_ratio == 0 or 1 < self.max_norm_ratio < math.inf):
             raise PlanError(f"max_norm_ratio is {self.max_norm_ratio}; it must be above 1, or 0 to refuse no update")
-        if self.compression not in ("none", "8-bit"):
-            raise PlanError(f"compression {self.compression!r} is unknown; none and 8-bit are known")
+        if self.compression not in ("none", *BITS):
+            raise PlanError(f"compression {self.compression!r} is unknown; none, {' and '.join(BITS)} are known")
         if self.merge not in MERGES:
             raise PlanError(f"merge {self.merge!r} is unknown; {', '.join(MERGES)} are known")
         if self.min_replies < (least := self.strategy.least_replies):

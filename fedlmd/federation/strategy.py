@@ -19,7 +19,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fedlmd.aggregation import MovingAverage, RunningFigures, RunningMean
-from fedlmd.compression import SCALES, check_quantised, restore
+from fedlmd.compression import BITS, SCALES, check_packed, check_quantised, restore, unpacked
 from fedlmd.federation.checkpoints import prefixed, stripped
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import RollCall
@@ -283,13 +283,17 @@ class Guard(FedAvg):
 
     def restored(self, reply: Reply) -> Reply:
         """The reply with the weights that its quantised change makes of those that were sent, or with an error."""
-        quanta = {name: array for name, array in reply.weights.items() if name != SCALES}
-        reason = check_quantised(reply.weights) or check_form(quanta, self.expected)
-        if reason is not None:
+        start = {name: self.sent[name] for name in self.expected}
+        update = reply.weights
+        if BITS[self.plan.compression] == 4:
+            if reason := check_packed(update, start):
+                return replace(reply, error=reason)
+            update = unpacked(update, start)
+        quanta = {name: array for name, array in update.items() if name != SCALES}
+        if reason := check_quantised(update) or check_form(quanta, start):
             return replace(reply, error=reason)
-        changed = restore(reply.weights)
+        changed = restore(update)
         with np.errstate(over="ignore"):  # what overflows is refused because it is not finite
-            start = {name: self.sent[name] for name in self.expected}
             weights = {name: (array + changed[name]).astype(array.dtype) for name, array in start.items()}
         return replace(reply, weights=weights)
 

@@ -36,8 +36,8 @@ class FederationConfig:
         max_failed_rounds: the run fails after so many rounds in a row that did not count.
         max_norm_ratio: a worker's update is refused when it changes the weights more than so many times as much as
             updates usually do (norm thresholding, Sun et al. 2019): above 1, or 0 to refuse none. From three norms on.
-        compression: what workers send: "none" (their weights, float32) or "8-bit" (how the weights changed, a quarter
-            of the bytes); see ``fedlmd.compression``.
+        compression: what workers send: "none" (their weights, float32), "8-bit" or "4-bit" (how the weights changed,
+            a quarter or an eighth of the bytes); see ``fedlmd.compression``.
         merge: how the sites' denoisers become one detector: "rounds" (averaged in every round, as the classifier is),
             "partial" (the same, but every site keeps its last layers; used as a mixture), or in a single round after
             those of the classifier, each site having trained its own: "average", "mixture" (predictions weighted by
@@ -54,7 +54,7 @@ class FederationConfig:
     round_timeout: float = 900.0
     max_failed_rounds: int = 2
     max_norm_ratio: float = 10.0
-    compression: Literal["none", "8-bit"] = "none"
+    compression: Literal["none", "8-bit", "4-bit"] = "none"
     merge: Literal["rounds", "partial", "average", "mixture", "union"] = "rounds"
     initial: Literal["common", "own"] = "common"
     weighting: Literal["images", "uniform"] = "images"

@@ -52,7 +52,7 @@ def test_a_plan_survives_its_file(tmp_path):
         ({"strategy": {"name": "krum", "byzantine": 2}}, "min_replies is 2; krum needs 7 updates"),
         ({"strategy": {"name": "median"}, "min_replies": 3}, "median takes whole weights; compression must be none"),
         ({"strategy": {"nam": "fedprox"}}, "does not fit"),
-        ({"compression": "zip"}, "compression 'zip' is unknown; none and 8-bit are known"),
+        ({"compression": "zip"}, "compression 'zip' is unknown; none, 8-bit and 4-bit are known"),
         ({"levels": [0, 0.5]}, "levels must rise from 0 to 1"),
         ({"levels": [0, 0.5, 0.5, 1]}, "levels must rise from 0 to 1"),
     ],

@@ -249,7 +249,7 @@ def test_after_many_rounds_the_global_weights_are_those_of_whole_updates_within_
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (GLOBAL, "'scales' is missing; this run takes changes of weights in 8 bits, with their scales"),
+        (GLOBAL, "'scales' is missing; this run takes changes of weights in few bits, with their scales"),
         ({SCALES: np.zeros(0, np.float32)}, "'v' is missing (2 of 2 arrays are)"),
         (quantise({"v": GLOBAL["v"], "x": GLOBAL["w"]}), "'w' is missing (1 of 2 arrays are)"),
         (quantise({**GLOBAL, "x": GLOBAL["w"]}), "'x' is not an array of this model"),
