@@ -3,9 +3,11 @@
 import io
 import json
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from fedlmd import artifacts
 from fedlmd.answer import Answerer
@@ -124,6 +126,31 @@ def test_the_release_says_how_it_was_made_and_what_it_reached(cluster, events):
     assert release.card["metrics"]["loss"] == pytest.approx(measured.loss, rel=1e-4)
     assert sorted(release.card["metrics"]["workers"]) == ["client1", "client2"]
     assert json.dumps(release.card).isascii()
+
+
+def figures_of(node):
+    """What a node tells Prometheus: value by name and labels."""
+    text = httpx.get(f"{node.url}/metrics", trust_env=False).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, *sorted(sample.labels.values())): sample.value for sample in samples}
+
+
+def test_prometheus_is_told_what_the_diary_says(cluster, events):
+    told, [round_one] = figures_of(cluster.server), [event for event in events if event["event"] == "round"]
+    assert told[("fedlmd_run_state", "finished")] == told[("fedlmd_run_round",)] == 1
+    assert told[("fedlmd_round_seconds",)] == round_one["seconds"]
+    for worker in round_one["workers"]:
+        of = worker["metrics"]
+        for part in ("classifier", "denoiser"):
+            assert told[("fedlmd_worker_loss", *sorted((part, worker["name"])))] == of[f"{part}-loss"]
+            assert told[("fedlmd_worker_update_norm", *sorted((part, worker["name"])))] == of[f"{part}-norm"]
+        assert told[("fedlmd_worker_seconds", worker["name"], "waiting")] == of["seconds-waiting"]
+        assert told[("fedlmd_worker_bytes", worker["name"], "up")] == of["bytes-up"]
+    for node in cluster.nodes:
+        told = figures_of(node)
+        assert told[("fedlmd_release_info", events[-1]["release"])] == 1
+        # Torch in the trainer and Flower's processes are the most of a node.
+        assert told[("fedlmd_children_resident_memory_bytes",)] > 100e6
 
 
 def test_the_round_is_kept_as_a_checkpoint(cluster, events):
