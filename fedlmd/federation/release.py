@@ -20,6 +20,7 @@ from fedlmd.federation.plan import Plan
 from fedlmd.self_test import LOGITS, VERDICT, SelfTest
 
 __all__ = [
+    "Form",
     "check_moments",
     "check_sketches",
     "finish_release",
@@ -31,6 +32,9 @@ __all__ = [
     "threshold",
     "usual_form",
 ]
+
+Form = frozenset[tuple[str, tuple[int, ...]]]
+"""What a reply reports: figures and arrays by name, with the arrays' shapes."""
 
 
 def check_moments(metrics: Mapping[str, Any]) -> str | None:
@@ -66,12 +70,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def form_of(reply: Reply) -> frozenset[tuple[str, tuple[int, ...]]]:
+def form_of(reply: Reply) -> Form:
     """What a reply to a question of the calibration reports: figures and arrays by name, with the arrays' shapes."""
     return frozenset([(name, ()) for name in reply.metrics] + [(name, of.shape) for name, of in reply.weights.items()])
 
 
-def usual_form(replies: Sequence[Reply]) -> frozenset[tuple[str, tuple[int, ...]]]:
+def usual_form(replies: Sequence[Reply]) -> Form:
     """The form that most replies have; of equally many, the first."""
     return Counter(form_of(reply) for reply in replies).most_common(1)[0][0]
 

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from fedlmd.federation.messages import (
 )
 from fedlmd.federation.plan import Plan, read_plan
 from fedlmd.federation.release import (
+    Form,
     check_moments,
     check_sketches,
     finish_release,
@@ -53,6 +55,7 @@ from fedlmd.statistics import added, check_sums, gaussians
 __all__ = ["Conductor", "NothingToRelease", "app", "main"]
 
 Check = Callable[[Reply], str | None]
+Kept = Callable[[Reply], Reply]
 
 app = ServerApp()
 
@@ -76,6 +79,11 @@ def main(grid: Grid, context: Context) -> None:
             with suppress(OSError):
                 events.append("failed", reason=str(error), kind=type(error).__name__)
             raise
+
+
+def whole(reply: Reply) -> Reply:
+    """All of a reply stays."""
+    return reply
 
 
 @dataclass(frozen=True)
@@ -185,14 +193,23 @@ class Conductor:
         # A single round starts from common weights; else the sites go on from the layers that they kept.
         once = self.plan.merge in ONE_SHOT
         given, patience = (initial | trained, self.plan.rounds) if once else (trained, 1)
-        replies = self.consult(DENOISER, {}, given, lambda reply: check_denoiser(reply, initial, labels), patience)
+        check: Check = partial(check_denoiser, expected=initial, labels=labels)
+        replies = self.consult(DENOISER, {}, given, check, patience=patience)
         classifier = {name: array for name, array in trained.items() if name.startswith("classifier.")}
         return classifier | merged(self.plan.merge, replies)
 
     def describe(self, weights: Weights) -> Weights:
         """A Gaussian for each class, of all workers' images as the final weights see them."""
-        replies = self.consult(SUMS, {}, weights, lambda reply: check_sums(reply.weights))
-        return gaussians(added([reply.weights for reply in replies]))
+        sums: dict[Form, Weights] = {}
+
+        def add(reply: Reply) -> Reply:
+            form, flat = form_of(reply), np.float32(0)
+            sums[form] = added([sums[form], reply.weights]) if form in sums else reply.weights
+            return replace(reply, weights={name: np.broadcast_to(flat, of.shape) for name, of in reply.weights.items()})
+
+        # Sums add up as they come: of a reply that was added only its form stays.
+        replies = self.consult(SUMS, {}, weights, lambda reply: check_sums(reply.weights), add)
+        return gaussians(sums[form_of(replies[0])])
 
     def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
         """Moments of the workers' scores; then, with the pooled moments known to all, sketches of their scores."""
@@ -204,21 +221,20 @@ class Conductor:
         return {MOMENTS: moments, THRESHOLDS: sketches}
 
     def consult(
-        self, action: str, config: Mapping[str, Any], weights: Weights, check: Check, patience: int = 1
+        self,
+        action: str,
+        config: Mapping[str, Any],
+        weights: Weights,
+        check: Check,
+        kept: Kept = whole,
+        patience: int = 1,
     ) -> list[Reply]:
-        """Good replies to a question after the rounds, all of the same form.
-
-        Args:
-            action: the question.
-            config: what it needs.
-            weights: likewise.
-            check: why a reply is refused, or None.
-            patience: so many rounds' time the workers get for it.
+        """Good replies to a question after the rounds, all of the same form; arguments as of ``ask``.
 
         Raises:
             NothingToRelease: when there is none; one is enough.
         """
-        answers = self.ask(action, config, weights, check, patience)
+        answers = self.ask(action, config, weights, check, kept, patience)
         usual = usual_form(answers.good) if answers.good else frozenset()
         other = [position for position, reply in enumerate(answers.good) if form_of(reply) != usual]
         for position in reversed(other):
@@ -247,11 +263,21 @@ class Conductor:
         self,
         action: str,
         config: Mapping[str, Any],
-        weights: Mapping[str, np.ndarray],
+        weights: Weights,
         check: Check,
+        kept: Kept = whole,
         patience: int = 1,
     ) -> Answers:
-        """Ask all connected workers for one thing and wait for them as long as so many rounds may take."""
+        """Ask all connected workers for one thing and wait for them.
+
+        Args:
+            action: what they are asked for.
+            config: what the action needs.
+            weights: sent with it.
+            check: why a reply is refused, or None.
+            kept: what stays of a good reply; it is called as each comes.
+            patience: so many rounds' time the workers get for it.
+        """
         record, timeout = pack_weights(weights), patience * self.plan.round_timeout
         told = self.config({SECONDS: timeout, **config})
         messages = [pack_request(action, told, record, node) for node in self.grid.get_node_ids()]
@@ -260,7 +286,7 @@ class Conductor:
             reply = unpack_reply(message)
             reason = reply.error or check(reply)
             if reason is None:
-                answers.good.append(reply)
+                answers.good.append(kept(reply))
             else:
                 answers.refused.append({"name": reply.worker, "reason": reason})
         return answers
