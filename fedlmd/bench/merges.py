@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
     "fedprox": Method("FedProx", "rounds", {"strategy": "fedprox", "mu": 0.01}),
     "fedadam": Method("FedAdam", "rounds", {"strategy": "fedadam"}),
     "server-ema": Method("FedAvg, moving average of the rounds", "rounds", {"server_ema": 0.5}),
-    "partial": Method("FedAvg of the way down, the way up local", "rounds", {"merge": "partial"}),
+    "partial": Method("FedAvg, way up of the U-Net local", "rounds", {"merge": "partial"}),
     "median": Method("median", "rounds", {"strategy": "median", "min_replies": 3}, whole=True),
     "trimmed-mean": Method("trimmed mean", "rounds", {"strategy": "trimmed-mean", "min_replies": 5}, whole=True),
     "krum": Method("Krum", "rounds", {"strategy": "krum", "byzantine": 1, "min_replies": 5}, whole=True),

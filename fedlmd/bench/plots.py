@@ -16,7 +16,19 @@ from torch import Tensor
 from fedlmd.answer import VERDICT
 from fedlmd.detection import separation
 
-__all__ = ["PlotError", "cost_picture", "figure", "rates_picture", "roc", "roc_picture"]
+__all__ = [
+    "CHOSEN",
+    "INK",
+    "MUTED",
+    "PlotError",
+    "cost_picture",
+    "figure",
+    "plain",
+    "png",
+    "rates_picture",
+    "roc",
+    "roc_picture",
+]
 
 INK, QUIET, FAINT, CHOSEN = "#2b2f36", "#9aa1ab", "#c9cdd3", "#c8553d"
 MUTED = ("#4f6d8f", "#7a9e7e", "#b08ea2", "#8c8c8c", "#c2a25a", "#5f9ea0", "#9c7a5b")
