@@ -93,7 +93,7 @@ def row(
     folder = output / name / method
     path, key = (
         folder / "figures.json",
-        repr([asdict(config.budget), config.sample, config.dear, kind.partition, kind.rounds, METHODS[method]]),
+        repr([asdict(config.budget), config.sample, config.dear, kind.partition, kind.rounds, kind.liars, of]),
     )
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
