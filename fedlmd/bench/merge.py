@@ -91,10 +91,7 @@ def row(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """The figures of one method on one federation, made once, or kept from before."""
     folder = output / name / method
-    path, key = (
-        folder / "figures.json",
-        repr([asdict(config.budget), config.sample, config.dear, kind.partition, kind.rounds, kind.liars, of]),
-    )
+    path, key = folder / "figures.json", key_of(config, kind, method)
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if before.pop("key") == key:
@@ -109,6 +106,13 @@ def row(
     found |= {"bytes_up": sent + bytes_up(folder / "run"), "rounds": run.federation.rounds}
     path.write_text(json.dumps({**found, "key": key}) + "\n", encoding="utf-8")
     return found
+
+
+def key_of(config: MergeBench, kind: Kind, method: str) -> str:
+    """All that a method's figures were made from."""
+    of = METHODS[method]
+    run = (kind.partition, kind.rounds, kind.liars, of.group, dict(of.changes), of.whole)
+    return repr((asdict(config.budget), config.sample, config.dear, *run))
 
 
 def classifier(
