@@ -56,7 +56,10 @@ WORKERS = (
         "network",
     ),
     Figure(
-        "fedlmd_worker_bytes", "Bytes that it was sent and sent.", {of: f"bytes-{of}" for of in ("down", "up")}, "way"
+        "fedlmd_worker_bytes",
+        "Bytes of the message to it and of its reply.",
+        {of: f"bytes-{of}" for of in ("down", "up")},
+        "way",
     ),
     Figure(
         "fedlmd_worker_seconds",

@@ -1,4 +1,6 @@
 import json
+import time
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -7,6 +9,7 @@ from fedlmd.cli import app
 from fedlmd.federation.events import EventLog
 from fedlmd.node import Node, NodeConfig
 from fedlmd.service import PRETRAINED, create_app, in_background
+from tests.service.learning_host import LearningHost, ScriptedRuns
 
 
 @pytest.fixture
@@ -45,6 +48,28 @@ def test_the_log_of_a_run_is_told_in_words_and_written_as_curves(tmp_path):
     assert CliRunner().invoke(app, ["log", str(diary.path.parent), "--tensorboard", str(curves)]).exit_code == 0
     [file] = (curves / "run-7").iterdir()
     assert b"classifier-loss/client1" in file.read_bytes()
+
+
+def test_a_run_that_is_followed_is_written_as_curves(tmp_path):
+    pytest.importorskip("tensorboardX")
+    runs, curves = ScriptedRuns(), tmp_path / "curves"
+    worker = {"name": "client1", "metrics": {"classifier-loss": 0.5}}
+    fields = {"round": 1, "rounds": 1, "asked": 1, "workers": [worker], "refused": [], "seconds": 2.0, "metrics": {}}
+    now = "2026-05-01T12:00:00+00:00"
+
+    def play():
+        while "run-1" not in runs.diaries:
+            time.sleep(0.02)
+        runs.say("run-1", "round", time=now, **fields)
+        runs.say("run-1", "finished", time=now, metrics={"accuracy": 0.75})
+
+    Thread(target=play, daemon=True).start()
+    with in_background(create_app(LearningHost(tmp_path / "home", tmp_path, runs))) as url:
+        said = CliRunner().invoke(app, ["federate", "--server", url, "--tensorboard", str(curves)])
+    assert said.exit_code == 0, said.output
+    [file] = (curves / "run-1").iterdir()
+    for tag in (b"classifier-loss/client1", b"round/seconds", b"release-accuracy/all"):
+        assert tag in file.read_bytes()
 
 
 def test_a_folder_without_a_diary_is_no_run(tmp_path):
