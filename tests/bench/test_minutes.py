@@ -31,6 +31,7 @@ lists = [["0", "1"], ["1", "2"]]
 [models]
 classifier = [8, 8]
 denoiser = [8, 8]
+views = 1
 [detector.lmd]
 reconstructions = 2
 inpainting = { steps = 2 }
