@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
@@ -52,12 +53,18 @@ def measure(config: FaultsBench, output: Path) -> Iterator[Progress | dict[str, 
 
     Args:
         config: what to do.
-        output: folder that gets the diary and the logs of each run that was not survived.
+        output: folder that gets what came of each fault, which is used when it is there, and the diary and the logs of
+            each run that was not survived.
     """
+    output.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for done, fault in enumerate(config.chosen):
         yield Progress(fault.name, done, len(config.chosen))
-        rows.append(play(fault, config.limit, output / fault.name).to_json())
+        file = output / f"{fault.name}.json"
+        if not file.exists():
+            row = play(fault, config.limit, output / fault.name)
+            file.write_text(json.dumps(row.to_json(), indent=2) + "\n", encoding="utf-8")
+        rows.append(json.loads(file.read_text(encoding="utf-8")))
     injected = [row for row in rows if row["skipped"] is None and row["fault"] != UNDISTURBED]
     figures = {
         "faults_injected": len(injected),

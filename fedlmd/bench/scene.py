@@ -177,7 +177,8 @@ class Scene:
         releases = self.stage.engine.home / "releases"
         chosen = (log.final() or {}).get("release")
         if chosen:
-            self.wait(lambda: artifacts.current(releases) == releases / chosen, "the choice of the release")
+            # The node makes it the current one when it has read the diary.
+            self.wait((releases / "current").exists, "the choice of the release")
 
     def row(self, fault: str, title: str, outcome: str, rounds: Sequence[Sequence[str]], *, by_hand: bool) -> Row:
         """What came of the run, whose rounds should have averaged the updates of these workers."""
@@ -187,7 +188,7 @@ class Scene:
         if self.by_hand != by_hand:
             problems.append(f"it was {'' if self.by_hand else 'not '}resumed by hand")
         trained = self.stage.calls(self.run).values()
-        again = sum(max(calls.count(number) for calls in trained) > 1 for number in range(1, len(rounds) + 1))
+        again = sum(any(calls.count(number) > 1 for calls in trained) for number in range(1, len(rounds) + 1))
         kept = sum(event["event"] == "round" and not event["aggregated"] for event in events)
         seconds = sorted(event["seconds"] for event in counted.values())
         return Row(

@@ -63,6 +63,8 @@ def worker_killed(scene: Scene) -> None:
     scene.stage.kill(BAD)
     scene.stage.open(2)
     scene.end()
+    refused = [(event["worker"], event["round"]) for event in scene.events if event["event"] == "refused"]
+    scene.expect(refused == [(BAD, 2)], f"the diary says that {refused} were refused")
 
 
 def worker_back(scene: Scene) -> None:

@@ -18,14 +18,14 @@ __all__ = ["faults_command"]
 
 
 def faults_command(
-    output: Annotated[Path, typer.Option(help="Folder for the logs of what was not survived.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder for what came of each fault; what is there is used.")] = Path(
         "bench-output/faults"
     ),
     fault: Annotated[list[str] | None, typer.Option(help="Only this fault; may be repeated.")] = None,
     limit: Annotated[float, typer.Option(help="Seconds after which a step counts as a hang.", min=1)] = 400.0,
     json_file: JsonFile = Path("benchmarks/faults.json"),
 ) -> None:
-    """Inject every fault into real processes and check, by value, what comes of the run."""
+    """Inject every fault into real processes and check by value what comes of the run; can be stopped and goes on."""
     for result in watched(faults.measure(FaultsBench(tuple(fault or ()), limit), output)):
         table = Table(show_edge=False)
         for column in ("fault", "what happened", "seconds to go on", "rounds lost", "resumed by hand"):

@@ -18,7 +18,7 @@ from typing import Any
 from fedlmd.federation.events import EventLog, follow_events
 from fedlmd.federation.processes import Child, flower_environment, program
 
-__all__ = ["EngineError", "RunStatus", "ServerEngine", "WorkerEngine"]
+__all__ = ["EngineError", "RunStatus", "ServerEngine", "WorkerEngine", "forget_run_id", "has_run_id"]
 
 FAB = Path(__file__).parent / "fab"
 LINK = "fedlmd"
@@ -273,6 +273,16 @@ def read_run_id(run_dir: Path) -> str:
         return str(json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["run-id"])
     except FileNotFoundError:
         raise EngineError(f"the run in {run_dir} was not submitted") from None
+
+
+def has_run_id(run_dir: Path) -> bool:
+    """Whether Flower took the run in a folder."""
+    return (run_dir / RUN_FILE).exists()
+
+
+def forget_run_id(run_dir: Path) -> None:
+    """Forget Flower's id of a run before it is submitted again, so that its old end is not taken for a new one."""
+    (run_dir / RUN_FILE).unlink(missing_ok=True)
 
 
 def check_port(host: str, port: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
@@ -145,6 +145,7 @@ class Guard(FedAvg):
         self.failed_in_a_row = 0
         self.refused_count = 0
         self.names: dict[int, str] = {}
+        self.asked: list[Metadata] = []
         self.sent: Mapping[str, np.ndarray] = expected
         self.averaged: dict[str, int] = {}
         self.record = RoundRecord(0, 0)
@@ -181,6 +182,7 @@ class Guard(FedAvg):
             config[AVERAGED] = json.dumps(self.averaged)
         messages = list(super().configure_train(number, arrays, config, RollCall(grid, nodes)))
         self.record.bytes_down = content_size(messages[0].content)
+        self.asked = [message.metadata for message in messages]
         return messages
 
     def aggregate_train(
@@ -267,7 +269,7 @@ class Guard(FedAvg):
 
     def opened(self, message: Message) -> Reply:
         """The reply in a message, under its worker's name and with whole weights."""
-        reply = self.named(message.metadata.src_node_id, unpack_reply(message))
+        reply = self.named(message, unpack_reply(message))
         return self.restored(reply) if self.plan.compression != "none" and reply.error is None else reply
 
     def norm_of(self, message: Message) -> float | None:
@@ -275,11 +277,20 @@ class Guard(FedAvg):
         reply = self.opened(message)
         return None if check_reply(reply, self.expected) else update_norm(reply.weights, self.sent)
 
-    def named(self, node: int, reply: Reply) -> Reply:
+    def sender(self, message: Message) -> int:
+        """The node that a reply is from; Flower's own failures come from its server and name only what they answer."""
+        if message.has_error():
+            for asked in self.asked:
+                if asked.message_id == message.metadata.reply_to_message_id:
+                    return int(asked.dst_node_id)
+        return int(message.metadata.src_node_id)
+
+    def named(self, message: Message, reply: Reply) -> Reply:
         """The reply under its worker's name, which Flower's own failures do not carry."""
-        if reply.worker != str(node):
+        node = self.sender(message)
+        if reply.worker != str(message.metadata.src_node_id):
             self.names[node] = reply.worker
-        return replace(reply, worker=self.names.get(node, reply.worker))
+        return replace(reply, worker=self.names.get(node, str(node)))
 
     def restored(self, reply: Reply) -> Reply:
         """The reply with the weights that its quantised change makes of those that were sent, or with an error."""

@@ -15,7 +15,7 @@ from fedlmd import artifacts
 from fedlmd.artifacts import Weights
 from fedlmd.detection import LEVELS
 from fedlmd.federation.checkpoints import last_good
-from fedlmd.federation.engine import EngineError, ServerEngine
+from fedlmd.federation.engine import EngineError, ServerEngine, forget_run_id, has_run_id
 from fedlmd.federation.events import FINAL, RESUMED, EventLog, follow_events, last_attempt
 from fedlmd.federation.merge import shared
 from fedlmd.federation.plan import NotWritten, Plan, PlanError, StrategyPlan, read_plan, write_plan
@@ -71,6 +71,8 @@ class ServerRuns:
             events = EventLog(folder)
             try:
                 events.mend()
+                # Who follows the run since before it failed must not ask Flower about that failure again.
+                forget_run_id(folder)
                 events.append(RESUMED, run=run, round=number, rounds=plan.rounds, skipped=skipped)
             except OSError as error:
                 raise Unavailable(f"{events.path} cannot be written ({error.strerror}): make room there") from None
@@ -157,8 +159,12 @@ class ServerRuns:
     def resume_watching(self) -> None:
         """Follow the runs that had not ended when the node did; those that died with it get their last word."""
         for run in self.list():
-            if run.state == "running":
-                self.watch(self.config.runs / run.id)
+            folder = self.config.runs / run.id
+            if run.state == "running" and has_run_id(folder):
+                self.watch(folder)
+            elif run.state == "running":
+                reason = "the server was ended before Flower had taken the run; resume it"
+                EventLog(folder).append("failed", reason=reason, kind="EngineError")
 
     def watch(self, folder: Path) -> None:
         """Follow a run to its end in a thread, so that its death is noticed and its release becomes the current one."""

@@ -16,7 +16,8 @@ def run(*arguments, code=0):
 
 def test_help_names_every_benchmark():
     said = run("--help").stdout
-    for verb in ("rounds", "accuracy", "demo", "detection", "verdict", "ablation", "tables"):
+    verbs = ("rounds", "accuracy", "demo", "detection", "verdict", "ablation", "merge", "faults", "tables")
+    for verb in verbs:
         assert verb in said
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_a_stopped_run_ends_as_stopped(cluster, server):
     server.stop_run(folder)
     *_, last = events
     assert last["event"] == "stopped", last
+
+
+def test_a_run_that_is_resumed_at_once_is_not_called_dead_by_who_followed_it_before(tmp_path, monkeypatch):
+    """Between the resumption and Flower's taking it the run has no process, and its old one has failed."""
+    monkeypatch.setattr("fedlmd.federation.engine.PATIENCE", 0.0)
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    log = EventLog(folder)
+    for event in ("submitted", "started", "failed", "resumed"):
+        log.append(event)
+    events = ServerEngine(tmp_path, "127.0.0.1", 1).follow(folder, silence=0.1)
+    assert [next(events)["event"] for _ in range(4)] == ["submitted", "started", "failed", "resumed"]
+    ended = threading.Timer(1.0, log.append, ["stopped"])
+    ended.start()
+    assert [event["event"] for event in events] == ["stopped"]
+    ended.join()
 
 
 def test_a_run_that_flower_does_not_know_is_an_error(server, tmp_path):

@@ -1,3 +1,4 @@
+import time
 import weakref
 
 import numpy as np
@@ -64,3 +65,36 @@ def test_sums_of_another_form_than_most_are_left_out(tmp_path):
 def test_without_any_sums_there_is_nothing_to_release(tmp_path):
     with pytest.raises(NothingToRelease, match="none of 1 workers gave sums"):
         conductor(tmp_path, [{"counts": np.zeros(1)}]).describe({})
+
+
+class Coming(PollingGrid):
+    """A grid whose nodes come one by one, at each look."""
+
+    def __init__(self, *counts):
+        self.counts = list(counts)
+
+    def get_node_ids(self):
+        return range(self.counts.pop(0) if len(self.counts) > 1 else self.counts[0])
+
+
+def waiting(grid, events, **changes):
+    return Conductor(grid, Plan("r", 1, "x", **changes), events.path.parent, events)
+
+
+@pytest.fixture
+def events(tmp_path):
+    return EventLog(tmp_path)
+
+
+def test_the_calibration_waits_until_the_workers_are_there_again(events):
+    grid = Coming(0, 0, 1, 2)
+    waiting(grid, events, min_workers=2, wait_seconds=60).gather()
+    assert grid.counts == [2]
+    assert [(event["event"], event["connected"]) for event in events.read()] == [("waiting", 0), ("waiting", 1)]
+
+
+def test_with_fewer_workers_than_a_round_needs_the_calibration_goes_on_after_its_time(events):
+    began = time.monotonic()
+    waiting(Coming(1), events, min_workers=2, wait_seconds=0.6).gather()
+    assert 0.6 <= time.monotonic() - began < 5
+    assert len(events.read()) == 1

@@ -137,6 +137,24 @@ def test_a_failure_of_flower_bears_the_name_that_the_worker_had_before(events):
     assert events.read()[-1]["worker"] == "site-4"
 
 
+def test_a_failure_that_flowers_server_reports_itself_is_that_of_the_worker_that_was_asked(events):
+    strategy = guard(events)
+    strategy.aggregate_train(1, [reply(1, [0, 0])])
+    messages = list(strategy.configure_train(2, pack_weights(EXPECTED), pack_config("train", {}), Nodes(3)))
+    lost = []
+    for message in messages:
+        message.metadata.__dict__["_message_id"] = f"asked {message.metadata.dst_node_id}"  # as sending it does
+        answer = Message(Error(code=3, reason="Node Unavailable"), reply_to=message)
+        answer.metadata.__dict__["_src_node_id"] = 1  # Flower's server
+        lost.append(answer)
+    strategy.aggregate_train(2, lost)
+    names = {
+        message.metadata.dst_node_id: entry["name"]
+        for message, entry in zip(messages, strategy.record.refused, strict=True)
+    }
+    assert names == {0: "0", 1: "site-1", 2: "2"}
+
+
 def test_too_few_good_updates_keep_the_weights(events):
     strategy = guard(events, min_workers=2, min_replies=2)
     assert strategy.aggregate_train(1, [reply(0, [1, 1]), reply(1, [np.inf, 1])]) == (None, None)

@@ -158,6 +158,7 @@ class Taking:
         self.taken = []
 
     def submit(self, folder):
+        assert not (folder / "flower.json").exists(), "who follows the run would ask Flower about its last attempt"
         self.taken.append(folder.name)
 
     def follow(self, folder):
@@ -169,6 +170,7 @@ def test_a_run_is_resumed_after_its_last_round_that_is_whole(runs, damaged, goes
     folder = begun(runs, "a", "failed")
     for number in damaged:
         (folder / f"round-00{number}.safetensors").write_bytes(b"half of it")
+    (folder / "flower.json").write_text('{"run-id": "1"}')
     runs.engine = Taking()
     runs.resume("a")
     assert runs.engine.taken == ["a"]
@@ -177,3 +179,13 @@ def test_a_run_is_resumed_after_its_last_round_that_is_whole(runs, damaged, goes
     assert len(resumed["skipped"]) == len(damaged)
     stands = summarise(folder)
     assert (stands.state, stands.round, stands.rounds, stands.reason) == ("running", goes_on, 3, None)
+
+
+def test_a_run_that_flower_never_got_because_the_server_was_ended_can_be_resumed(runs):
+    folder = begun(runs, "a")
+    runs.resume_watching()
+    assert summarise(folder).state == "failed"
+    assert "before Flower had taken the run" in summarise(folder).reason
+    runs.engine = Taking()
+    runs.resume("a")
+    assert runs.engine.taken == ["a"]
