@@ -229,6 +229,8 @@ def workers_gone(scene: Scene) -> None:
 
 
 LEFT_OUT = (OTHERS, OTHERS, OTHERS)
+REFUSED, AGAIN = "refused in each round", "the run fails, and goes on with round 2"
+MISSED = "round 2 averages the others, round 3 all"
 FAULTS = (
     Fault("none", "none", "the run ends", undisturbed),
     Fault(
@@ -238,13 +240,7 @@ FAULTS = (
         worker_killed,
         (ALL, OTHERS, OTHERS),
     ),
-    Fault(
-        "worker-back",
-        "a worker is killed in round 2 and started again",
-        "round 2 averages the others, round 3 all",
-        worker_back,
-        (ALL, OTHERS, ALL),
-    ),
+    Fault("worker-back", "a worker is killed in round 2 and started again", MISSED, worker_back, (ALL, OTHERS, ALL)),
     Fault(
         "worker-late",
         "a worker joins in round 1",
@@ -256,30 +252,18 @@ FAULTS = (
     Fault(
         "trainer-killed",
         "a worker's trainer is killed in round 2, not its SuperNode",
-        "round 2 averages the others, round 3 all",
+        MISSED,
         trainer_killed,
         (ALL, OTHERS, ALL),
     ),
-    Fault("nan", "a worker sends NaN", "refused in each round", spoilt("nan", "not finite"), LEFT_OUT),
-    Fault("inf", "a worker sends infinity", "refused in each round", spoilt("inf", "not finite"), LEFT_OUT),
-    Fault(
-        "shapes",
-        "a worker sends arrays of other shapes",
-        "refused in each round",
-        spoilt("shapes", "has shape"),
-        LEFT_OUT,
-    ),
-    Fault(
-        "names",
-        "a worker sends arrays under other names",
-        "refused in each round",
-        spoilt("names", "is missing"),
-        LEFT_OUT,
-    ),
+    Fault("nan", "a worker sends NaN", REFUSED, spoilt("nan", "not finite"), LEFT_OUT),
+    Fault("inf", "a worker sends infinity", REFUSED, spoilt("inf", "not finite"), LEFT_OUT),
+    Fault("shapes", "a worker sends arrays of other shapes", REFUSED, spoilt("shapes", "has shape"), LEFT_OUT),
+    Fault("names", "a worker sends arrays under other names", REFUSED, spoilt("names", "is missing"), LEFT_OUT),
     Fault(
         "scale",
         "a worker sends its update 100 times too large, first of all",
-        "refused in each round",
+        REFUSED,
         spoilt("scale", "times as much as updates do"),
         LEFT_OUT,
     ),
@@ -290,33 +274,10 @@ FAULTS = (
         worker_slow,
         LEFT_OUT,
     ),
-    Fault(
-        "run-killed",
-        "the ServerApp's process is killed in round 2",
-        "the run fails, and goes on with round 2",
-        run_killed,
-        by_hand=True,
-    ),
-    Fault(
-        "link-killed",
-        "the SuperLink is killed in round 2",
-        "it is started again, and the run goes on",
-        link_killed,
-    ),
-    Fault(
-        "server-killed",
-        "all of the server's processes are killed in round 2",
-        "the run fails, and goes on with round 2",
-        server_killed,
-        by_hand=True,
-    ),
-    Fault(
-        "disk-full",
-        "the disk is full when round 2 is written",
-        "the run fails, and with room goes on with round 2",
-        disk_full,
-        by_hand=True,
-    ),
+    Fault("run-killed", "the ServerApp's process is killed in round 2", AGAIN, run_killed, by_hand=True),
+    Fault("link-killed", "the SuperLink is killed in round 2", "it is started again, and the run goes on", link_killed),
+    Fault("server-killed", "all of the server's processes are killed in round 2", AGAIN, server_killed, by_hand=True),
+    Fault("disk-full", "the disk is full when round 2 is written", AGAIN, disk_full, by_hand=True),
     Fault(
         "calibration-killed",
         "the ServerApp's process is killed after the last round",
@@ -324,12 +285,6 @@ FAULTS = (
         calibration_killed,
         by_hand=True,
     ),
-    Fault(
-        "workers-gone",
-        "all workers are killed in round 2",
-        "the run fails, and with workers goes on with round 2",
-        workers_gone,
-        by_hand=True,
-    ),
+    Fault("workers-gone", "all workers are killed in round 2", AGAIN, workers_gone, by_hand=True),
 )
 """All faults; the first is none."""
