@@ -95,6 +95,20 @@ class Learner:
         else:
             raise ValueError(f"unknown action {action!r}; a site can train, calibrate and install")
 
+    @property
+    def memory(self) -> Weights:
+        """What "thresholds" needs of the "moments" before it, for a site whose messages go to different processes."""
+        every = {"scores": self.scores, "examined": self.examined, "losses": {"": self.losses}}
+        return {f"{part}/{name}": of.numpy() for part, named in every.items() for name, of in named.items()}
+
+    def recall(self, memory: Weights) -> None:
+        """Know again what another learner of this site remembered."""
+        every: dict[str, dict[str, torch.Tensor]] = {"scores": {}, "examined": {}, "losses": {}}
+        for key, array in memory.items():
+            part, _, name = key.partition("/")
+            every[part][name] = torch.from_numpy(array.copy())
+        self.scores, self.examined, self.losses = every["scores"], every["examined"], every["losses"][""]
+
     def images(self, settings: Settings) -> SiteImages:
         """The site's images for these settings, loaded once."""
         if self.loaded is None or self.loaded[0] != settings:

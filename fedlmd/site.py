@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Site:
         worker: which share, from 0.
         root: the folder that paths in requests must stay in; None allows any.
         releases: the folder that releases are installed in; None for a site that keeps none.
+        load: what loads a source, as ``fedlmd.data.load`` does.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Site:
     worker: int = 0
     root: Path | None = None
     releases: Path | None = None
+    load: Callable[..., LabelledImages] = field(default=load, repr=False, compare=False)
 
     def images(
         self, settings: Settings, *, training: str | None = None, evaluation: str | None = None, complete: bool = False
@@ -68,22 +71,17 @@ class Site:
     def split(self, settings: Settings, which: Split, source: str, complete: bool = False) -> LabelledImages:
         """One split of a source, cut down to the run's labels and, of the site's own source, to the site's share."""
         divided = source == self.data.source and self.data.partition.kind != "none"
-        there = label_names(source, which, root=self.root)
-        listed = [label for label in settings.labels if label in there]
-        # A source is divided whole, so that the shares are the same whatever labels a run asks for. A run that has no
-        # label in common with the source is refused by ``load``, which names what there is.
-        images = load(
-            source,
-            which,
-            image_size=settings.image_size,
-            channels=settings.channels,
-            root=self.root,
-            labels=None if divided else listed or settings.labels,
-        )
+        form = {"image_size": settings.image_size, "channels": settings.channels, "root": self.root}
         if divided:
-            images = partition(images, self.data.partition, self.worker)
-            held = {images.names[index] for index in torch.unique(images.labels).tolist()}
-            there = tuple(name for name in there if name in held)
+            # A source is divided whole, so that the shares are the same whatever labels a run asks for.
+            images = partition(self.load(source, which, **form), self.data.partition, self.worker)
+            held = torch.unique(images.labels).tolist()
+            there = tuple(name for index, name in enumerate(images.names) if index in held)
+        else:
+            # A run that has no label in common with the source is refused by ``load``, which names what there is.
+            there = label_names(source, which, root=self.root)
+            listed = [label for label in settings.labels if label in there]
+            images = self.load(source, which, **form, labels=listed or settings.labels)
         missing = [label for label in settings.labels if label not in there]
         if missing and (complete or len(missing) == len(settings.labels)):
             raise DataError(f"label {missing[0]!r} has no image at {self.name}; there are {', '.join(there)}")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from fedlmd.cli import bench, bench_demo, bench_faults, bench_merge, cluster, local
+from fedlmd.cli import bench, bench_demo, bench_faults, bench_merge, cluster, local, simulate
 from fedlmd.cli.show import fail
 from fedlmd.client import NodeError
 from fedlmd.cluster import ClusterError
 from fedlmd.demo import DemoError
 from fedlmd.federation.engine import EngineError
+from fedlmd.simulation import SimulationError
 
 __all__ = ["app", "main"]
 
 # What a user can mend; everything else is a bug and shows its trace. DataError, ReleaseError and SettingsError are
 # ValueErrors.
-MENDABLE = (ClusterError, DemoError, EngineError, NodeError, OSError, ValueError)
+MENDABLE = (ClusterError, DemoError, EngineError, NodeError, OSError, SimulationError, ValueError)
 
 app = typer.Typer(
     help="Federated image classification that knows what it does not know.",
@@ -40,6 +41,7 @@ for command in (
     cluster.drift,
 ):
     app.command()(command)
+app.command("simulate")(simulate.simulate_command)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Child", "flower_environment", "program"]
+__all__ = ["Child", "end_group", "flower_environment", "program"]
 
 LARGEST_LOG = 10_000_000
 FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.5, 30.0, 60.0

@@ -52,7 +52,7 @@ from fedlmd.federation.strategy import reasons_of
 from fedlmd.self_test import dissenting
 from fedlmd.statistics import added, check_sums, gaussians
 
-__all__ = ["Conductor", "NothingToRelease", "app", "main"]
+__all__ = ["Conductor", "NothingToRelease", "app", "carry_out", "main"]
 
 Check = Callable[[Reply], str | None]
 Kept = Callable[[Reply], Reply]
@@ -67,13 +67,17 @@ class NothingToRelease(RuntimeError):  # noqa: N818 - the name says it
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Carry out the run whose folder Flower's run config names; its diary gets a last word in any case."""
-    run_dir = Path(str(context.run_config["run-dir"]))
+    carry_out(Path(str(context.run_config["run-dir"])), PollingGrid(grid))
+
+
+def carry_out(run_dir: Path, grid: Grid, *, installs: bool = True) -> None:
+    """Carry out the run in a folder, through a grid; see ``Conductor`` for ``installs``."""
     events = EventLog(run_dir)
     with events.held():
         try:
             plan, initial = read_plan(run_dir)
             start = first_checkpoint(run_dir, shared(plan.merge, initial))
-            Conductor(PollingGrid(grid), plan, run_dir, events).conduct(start, initial)
+            Conductor(grid, plan, run_dir, events, installs).conduct(start, initial)
         except Exception as error:
             # On a disk without room for this line the node has the last word, once there is room.
             with suppress(OSError):
@@ -114,12 +118,14 @@ class Conductor:
         plan: what to do.
         run_dir: folder of the run; gets ``round-NNN.safetensors``.
         events: the run's diary.
+        installs: whether the workers get the release at the end.
     """
 
     grid: Grid
     plan: Plan
     run_dir: Path
     events: EventLog
+    installs: bool = True
 
     def conduct(self, start: Checkpoint, initial: Weights) -> None:
         """What is left of it: rounds, merge, calibration, release, installation.
@@ -136,7 +142,7 @@ class Conductor:
         weights |= self.describe(weights)
         card = finish_release(self.plan, weights, last, self.calibrate(weights))
         folder = artifacts.save(Path(self.plan.releases_dir), card, weights)
-        installed = self.install(folder)
+        installed = self.install(folder) if self.installs else []
         self.events.append("finished", release=folder.name, installed=installed, metrics=card["metrics"])
 
     def train(self, start: Checkpoint) -> tuple[Weights, dict[str, Any]]:

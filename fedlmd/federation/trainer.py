@@ -25,7 +25,7 @@ import numpy as np
 from fedlmd.federation.wire import Frame, check_socket_path, read_frame, write_frame
 from fedlmd.progress import Progress, Result
 
-__all__ = ["Handler", "serve"]
+__all__ = ["Handler", "sentence", "serve"]
 
 Handler = Callable[[str, dict[str, Any], dict[str, np.ndarray]], Iterator[Progress | Result]]
 

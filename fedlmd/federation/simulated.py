@@ -1,0 +1,90 @@
+"""A simulated worker's Flower app: one learner for each worker, kept warm in whichever process its messages reach."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedlmd.federation.messages import Reply, pack_reply, pack_weights, unpack_request, unpack_weights
+from fedlmd.federation.trainer import sentence
+from fedlmd.progress import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fedlmd.data import LabelledImages
+    from fedlmd.learner import Learner
+
+__all__ = ["LEARNERS", "answer", "client_app"]
+
+LEARNERS = 256
+"""Workers whose share of the data a process keeps in memory, those that were asked last."""
+
+# What a worker remembers between two messages, in Flower's state of its node.
+MEMORY = "memory"
+
+log = logging.getLogger(__name__)
+
+
+def client_app(data: str) -> ClientApp:
+    """The app of all simulated workers.
+
+    Args:
+        data: the run's ``[data]`` settings as JSON; the node's partition is the worker's share of it.
+    """
+    app = ClientApp()
+
+    @app.train()
+    @app.query()
+    def handle(message: Message, context: Context) -> Message:
+        return answer(message, context, data)
+
+    return app
+
+
+def answer(message: Message, context: Context, data: str) -> Message:
+    """Answer one message; what the worker could not do is said in the reply."""
+    number = int(context.node_config["partition-id"])
+    name = f"worker-{number}"
+    try:
+        result = work(message, context, learner_of(number, data))
+    except Exception as error:
+        log.exception("%s could not answer", name)
+        return pack_reply(message, Reply(name, error=sentence(error)))
+    return pack_reply(message, Reply(name, result.metrics, result.weights))
+
+
+def work(message: Message, context: Context, learner: Learner) -> Result:
+    """Let a worker's learner do what a message asks for, whatever process its last message reached."""
+    request = unpack_request(message)
+    if MEMORY in context.state:
+        learner.recall(unpack_weights(context.state.array_records[MEMORY]))
+    *_, result = learner.handle(request.action, request.config, request.weights)
+    if learner.scores:
+        context.state[MEMORY] = pack_weights(learner.memory)
+    if not isinstance(result, Result):
+        raise ValueError(f"{request.action!r} ended without a result")
+    return result
+
+
+@lru_cache(maxsize=LEARNERS)
+def learner_of(number: int, data: str) -> Learner:
+    """A worker's learner. All workers of a process share one copy of the source that they divide."""
+    from fedlmd.learner import Learner  # noqa: PLC0415 - imports torch
+    from fedlmd.settings import from_mapping  # noqa: PLC0415 - imports torch
+    from fedlmd.site import Site  # noqa: PLC0415 - imports torch
+
+    return Learner(Site(f"worker-{number}", from_mapping({"data": json.loads(data)}).data, number, load=sources()))
+
+
+@lru_cache(maxsize=1)
+def sources() -> Callable[..., LabelledImages]:
+    """``fedlmd.data.load``, which remembers the splits of a source."""
+    from fedlmd.data import load  # noqa: PLC0415 - imports torch
+
+    return lru_cache(maxsize=4)(load)

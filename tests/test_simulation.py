@@ -1,0 +1,62 @@
+import pytest
+
+from fedlmd import artifacts
+from fedlmd.federation.simulation import has_ray
+from fedlmd.settings import SettingsError, from_mapping
+from fedlmd.simulation import SimulationError, divided, plan_for, simulate
+
+TINY = {
+    "labels": ["0", "1", "2", "3", "4"],
+    "data": {"partition": {"kind": "iid"}},
+    "models": {"classifier": [8, 16], "denoiser": [8, 16], "views": 1},
+    "classifier": {"steps": 4, "batch_size": 32, "warmup": 1},
+    "denoiser": {"steps": 2, "batch_size": 32, "warmup": 1},
+    "calibration": {"images": 20},
+    "federation": {"rounds": 2, "strategy": "fedadam", "server_ema": 0.5},
+}
+
+
+def test_the_source_is_divided_among_the_workers_that_were_asked_for():
+    assert divided(from_mapping(TINY), 70).data.partition.workers == 70
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"federation": {"compression": "8-bit"}}, "keeps nothing of its updates from round to round"),
+        (
+            {"data": {"partition": {"kind": "labels", "workers": 2, "lists": [["0"], ["1"]]}}},
+            'lists for 2 workers, not 70; choose kind "iid" or "dirichlet"',
+        ),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_with_what_can(changes, words):
+    with pytest.raises(SettingsError, match=words):
+        divided(from_mapping({**TINY, **changes}), 70)
+
+
+def test_a_round_begins_with_all_workers_and_lasts_longer_where_they_take_turns(tmp_path):
+    settings = from_mapping({**TINY, "federation": {"min_workers": 9, "min_replies": 9, "round_timeout": 100}})
+    plan = plan_for("r", settings, 7, tmp_path, 2)
+    assert (plan.min_workers, plan.min_replies, plan.round_timeout) == (7, 7, 400)
+
+
+@pytest.mark.skipif(has_ray(), reason="Ray is installed")
+def test_without_ray_the_extra_is_named(tmp_path):
+    with pytest.raises(SimulationError, match=r"pip install 'fedlmd\[simulation\]'"):
+        next(simulate(from_mapping(TINY), 3, tmp_path, actors=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
+@pytest.mark.timeout(600)
+def test_a_simulated_federation_ends_with_a_release(tmp_path):
+    events = list(simulate(from_mapping(TINY), 6, tmp_path, actors=2))
+    rounds = [event for event in events if event["event"] == "round"]
+    assert [(event["asked"], len(event["workers"]), event["aggregated"]) for event in rounds] == [(6, 6, True)] * 2
+    assert {worker["name"] for worker in rounds[0]["workers"]} == {f"worker-{number}" for number in range(6)}
+    assert [event["step"] for event in events if event["event"] == "calibrating"] == ["sums", "moments", "thresholds"]
+    release = artifacts.load(tmp_path / "releases" / events[-1]["release"])
+    assert sorted(release.card["calibration"]["sites"]) == [f"worker-{number}" for number in range(6)]
+    assert release.card["training"]["strategy"]["name"] == "fedadam"
