@@ -75,6 +75,10 @@ def divided(settings: Settings, workers: int) -> Settings:
             f'compression is "{settings.federation.compression}"; a simulated worker keeps nothing of its updates from '
             'round to round, so set compression to "none"'
         )
+    if settings.federation.merge == "partial":
+        raise SettingsError(
+            'merge is "partial"; a simulated worker keeps no layers from round to round, so choose another merge'
+        )
     part = settings.data.partition
     if part.kind == "labels" and len(part.lists) != workers:
         raise SettingsError(

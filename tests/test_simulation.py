@@ -24,6 +24,7 @@ def test_the_source_is_divided_among_the_workers_that_were_asked_for():
     ("changes", "words"),
     [
         ({"federation": {"compression": "8-bit"}}, "keeps nothing of its updates from round to round"),
+        ({"federation": {"merge": "partial"}}, "keeps no layers from round to round"),
         (
             {"data": {"partition": {"kind": "labels", "workers": 2, "lists": [["0"], ["1"]]}}},
             'lists for 2 workers, not 70; choose kind "iid" or "dirichlet"',
