@@ -38,6 +38,7 @@ from fedlmd.federation.messages import (
     unpack_weights,
 )
 from fedlmd.federation.plan import Plan, read_plan
+from fedlmd.federation.record import reasons_of
 from fedlmd.federation.release import (
     Form,
     check_moments,
@@ -48,7 +49,6 @@ from fedlmd.federation.release import (
     usual_form,
 )
 from fedlmd.federation.strategies import build_strategy
-from fedlmd.federation.strategy import reasons_of
 from fedlmd.self_test import dissenting
 from fedlmd.statistics import added, check_sums, gaussians
 

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,12 @@ from fedlmd.federation.messages import (
 )
 from fedlmd.federation.norms import NormBound, update_norm
 from fedlmd.federation.plan import Plan
+from fedlmd.federation.record import RoundRecord, reasons_of, seconds_of
 
 __all__ = [
     "Guard",
-    "RoundRecord",
     "TooFewWorkers",
     "TooManyFailedRounds",
-    "reasons_of",
 ]
 
 # The moving average among the arrays that outlive a round.
@@ -60,50 +59,6 @@ class TooFewWorkers(RuntimeError):  # noqa: N818 - the name says it
 
 class TooManyFailedRounds(RuntimeError):  # noqa: N818 - the name says it
     """So many rounds in a row gave no new weights that going on is pointless."""
-
-
-@dataclass
-class RoundRecord:
-    """What one round brought.
-
-    Args:
-        number: the round, from 1.
-        asked: workers that were asked.
-        began: when they were, in seconds of the monotonic clock.
-        bytes_down: that each of them was sent.
-        workers: name and metrics of each good reply; beside its own metrics "bytes-down" and "bytes-up", and where the
-            grid tells it "seconds-reply" (from the question to the reply) and "seconds-waiting" (those of them that the
-            worker did not train: for Flower's processes and looks, the way of the weights, the loading of images).
-        refused: name and reason of each reply that was not averaged.
-        metrics: the good replies' metrics, averaged by number of examples.
-        aggregated: whether the round changed the weights.
-    """
-
-    number: int
-    asked: int
-    began: float = field(default_factory=time.monotonic)
-    bytes_down: int = 0
-    workers: list[dict[str, Any]] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    aggregated: bool = False
-
-    def event(self) -> dict[str, Any]:
-        """The record as the fields of an event."""
-        return {
-            "round": self.number,
-            "asked": self.asked,
-            "workers": self.workers,
-            "refused": self.refused,
-            "metrics": self.metrics,
-            "aggregated": self.aggregated,
-            "seconds": round(time.monotonic() - self.began, 2),
-        }
-
-
-def reasons_of(refused: list[dict[str, str]]) -> str:
-    """Who was refused and why, in one line."""
-    return "; ".join(f"{entry['name']}: {entry['reason']}" for entry in refused) or "no other reply came in time"
 
 
 class Guard(FedAvg):
@@ -318,12 +273,3 @@ class Guard(FedAvg):
                 f"{self.failed_in_a_row} rounds in a row had fewer than {needed} good updates; in the last"
                 f" {good} of {self.record.asked} were good ({reasons_of(self.record.refused)})"
             )
-
-
-def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, float]:
-    """How long a reply took, and how much of that the worker did not train, where both are known."""
-    if took is None:
-        return {}
-    trained = metrics.get("seconds-training")
-    waiting = {"seconds-waiting": round(max(0.0, took - trained), 3)} if isinstance(trained, int | float) else {}
-    return {"seconds-reply": round(took, 3), **waiting}
