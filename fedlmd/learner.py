@@ -6,26 +6,27 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
 from fedlmd import artifacts
-from fedlmd.answer import CLASS, VERDICT, examined, proof
+from fedlmd.answer import VERDICT
 from fedlmd.artifacts import Weights, half
 from fedlmd.compression import BITS, ErrorFeedback, change
 from fedlmd.data import some
-from fedlmd.detection import Moments, Sketch, directions, fuse, moments, scored
+from fedlmd.detection import Sketch, directions, moments, scored
 from fedlmd.fitting import fit, norms
 from fedlmd.networks import DENOISING, Networks, build, detectors
 from fedlmd.progress import Progress, Result
 from fedlmd.self_test import SelfTest
 from fedlmd.settings import Settings, SettingsError, from_mapping, to_mapping
 from fedlmd.site import Site, SiteImages
+from fedlmd.site_scores import SiteScores
 from fedlmd.statistics import gaussians, sums_by_class
-from fedlmd.training import Evaluation, evaluate, judge
+from fedlmd.training import Evaluation, evaluate
 
 __all__ = ["PARTS", "SITE", "Learner", "build_handler"]
 
@@ -47,9 +48,7 @@ class Learner:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.loaded: tuple[Settings, SiteImages] | None = None
-        self.scores: dict[str, torch.Tensor] = {}
-        self.examined: dict[str, torch.Tensor] = {}
-        self.losses = torch.empty(0)
+        self.found = SiteScores()
         self.feedback = ErrorFeedback()
         self.evaluated: tuple[Settings, dict[str, torch.Tensor], Evaluation] | None = None
         self.run = ""
@@ -82,7 +81,9 @@ class Learner:
         elif action == "moments":
             yield from self.moments(settings, weights)
         elif action == "thresholds":
-            yield Result(self.thresholds(settings, config["moments"]), self.proof(settings, config["moments"]))
+            yield Result(
+                self.found.sketches(settings, config["moments"]), self.found.proof(settings, config["moments"])
+            )
         elif action == "alone":
             sources = {key: config.get(key) for key in ("training", "evaluation")}
             # A learner of its own: images of other sources must not stay behind for a federation's messages.
@@ -94,20 +95,6 @@ class Learner:
                     yield step
         else:
             raise ValueError(f"unknown action {action!r}; a site can train, calibrate and install")
-
-    @property
-    def memory(self) -> Weights:
-        """What "thresholds" needs of the "moments" before it, for a site whose messages go to different processes."""
-        every = {"scores": self.scores, "examined": self.examined, "losses": {"": self.losses}}
-        return {f"{part}/{name}": of.numpy() for part, named in every.items() for name, of in named.items()}
-
-    def recall(self, memory: Weights) -> None:
-        """Know again what another learner of this site remembered."""
-        every: dict[str, dict[str, torch.Tensor]] = {"scores": {}, "examined": {}, "losses": {}}
-        for key, array in memory.items():
-            part, _, name = key.partition("/")
-            every[part][name] = torch.from_numpy(array.copy())
-        self.scores, self.examined, self.losses = every["scores"], every["examined"], every["losses"][""]
 
     def images(self, settings: Settings) -> SiteImages:
         """The site's images for these settings, loaded once."""
@@ -237,39 +224,8 @@ class Learner:
         return sums_by_class(vectors.numpy(), described.labels.numpy(), len(settings.labels))
 
     def moments(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
-        """Judge the final weights: count, mean and deviation of every score on held-back images.
-
-        "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images come along in
-        the same form, so that they pool in the same way.
-        """
-        networks, images = build(settings, weights).for_answers(), self.images(settings)
-        order = torch.randperm(len(images.held_back), generator=torch.Generator().manual_seed(settings.seed))
-        chosen = images.held_back.images(order[: settings.calibration.images])
-        by_name = detectors(settings, networks)
-        found: list[dict[str, torch.Tensor]] = []
-        batches = torch.split(chosen, 50)
-        for batch in batches:
-            found.append(scored(by_name, batch.to(networks.device)))
-            yield Progress("calibration", len(found), len(batches))
-        self.scores = {name: torch.cat([part[name] for part in found]) for name in by_name}
-        self.examined = examined(settings, networks, by_name)
-        self.losses = judge(networks.classifier, images.held_back.take(order[: settings.calibration.images])).loss
-        judged = judge(networks.classifier, images.evaluation)
-        of = {name: moments(scores) for name, scores in {**self.scores, **judged._asdict()}.items()}
-        yield Result({name: asdict(m) for name, m in of.items()})
-
-    def thresholds(self, settings: Settings, scale: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The sketch of each score, of the fused one on the scale that all sites share, and of the label's loss."""
-        if not self.scores:
-            raise ValueError("this site has no scores to give thresholds of; ask for its moments first")
-        common = {name: Moments(**scale[name]) for name in settings.detector.verdict}
-        fused = fuse(self.scores, common)
-        every = {**self.scores, VERDICT: fused, CLASS: self.losses}
-        return {name: asdict(Sketch.of(scores)) for name, scores in every.items()}
-
-    def proof(self, settings: Settings, scale: Mapping[str, Mapping[str, Any]]) -> Weights:
-        """What the weights of ``moments`` say of the self-test's images, on the scale that all sites share."""
-        return proof(self.examined, settings, {name: Moments(**scale[name]) for name in settings.detector.verdict})
+        """Judge the final weights on held-back images; see ``SiteScores.measure``."""
+        yield from self.found.measure(settings, build(settings, weights).for_answers(), self.images(settings))
 
     def install(self, card: Mapping[str, Any], weights: Weights) -> str:
         """Keep a release at this site and make it the current one; gives its id."""
@@ -319,7 +275,7 @@ class Learner:
             else:
                 yield step
         accuracy, loss = scale.pop("accuracy"), scale.pop("loss")
-        alpha, sketches = settings.calibration.alpha, self.thresholds(settings, scale)
+        alpha, sketches = settings.calibration.alpha, self.found.sketches(settings, scale)
         calibration = {
             "alpha": alpha,
             "moments": scale,
@@ -327,7 +283,7 @@ class Learner:
             "workers": [self.site.name],
         }
         metrics = {"accuracy": accuracy["mean"], "loss": loss["mean"], "images": accuracy["count"]}
-        test = SelfTest.of(self.proof(settings, scale), Sketch(**sketches[VERDICT]).threshold(alpha))
+        test = SelfTest.of(self.found.proof(settings, scale), Sketch(**sketches[VERDICT]).threshold(alpha))
         yield Result({"calibration": calibration, "metrics": metrics, "self_test": test.to_json()})
 
 

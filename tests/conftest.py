@@ -17,6 +17,7 @@ TENSORS = (
     "networks",
     "pictures",
     "site",
+    "site_scores",
     "training",
 )
 """The parts of the package that handle tensors."""

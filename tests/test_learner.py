@@ -204,7 +204,7 @@ def test_scores_are_of_so_many_held_back_images_and_of_no_others(federation, tin
             ("max-logit", "mahalanobis", "one-step", "lmd"), 60
         )
         possible = detector.score(learner.images(tiny_settings).held_back.images())
-        nearest = (learner.scores["max-logit"][:, None] - possible).abs().amin(1)
+        nearest = (learner.found.scores["max-logit"][:, None] - possible).abs().amin(1)
         assert nearest.max() < 1e-4
 
 
@@ -213,9 +213,9 @@ def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_sc
     common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
     for learner, of in zip(learners, sketches, strict=True):
         assert set(of) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT, CLASS}
-        assert of[CLASS] == vars(Sketch.of(learner.losses))
-        assert of["lmd"] == vars(Sketch.of(learner.scores["lmd"]))
-        assert of[VERDICT] == vars(Sketch.of(fuse(learner.scores, common)))
+        assert of[CLASS] == vars(Sketch.of(learner.found.losses))
+        assert of["lmd"] == vars(Sketch.of(learner.found.scores["lmd"]))
+        assert of[VERDICT] == vars(Sketch.of(fuse(learner.found.scores, common)))
 
 
 def test_the_findings_of_the_self_test_come_with_the_thresholds_and_all_sites_find_the_same(federation, tiny_settings):
@@ -266,13 +266,13 @@ def test_a_site_with_twenty_images_and_none_of_a_class_calibrates_and_answers_fo
 def test_what_the_sites_give_makes_a_release_that_every_site_installs(federation, tiny_settings):
     learners, _, final, _, scale, _ = federation
     common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
-    fused = torch.cat([fuse(learner.scores, common) for learner in learners])
+    fused = torch.cat([fuse(learner.found.scores, common) for learner in learners])
     card = {
         "settings": to_mapping(tiny_settings),
         "calibration": {
             "alpha": 0.1,
             "moments": scale,
-            "sketches": {VERDICT: vars(Sketch.of(fused)), CLASS: vars(Sketch.of(learners[0].losses))},
+            "sketches": {VERDICT: vars(Sketch.of(fused)), CLASS: vars(Sketch.of(learners[0].found.losses))},
         },
     }
     ask(learners[0], "install", tiny_settings, final, card=card)

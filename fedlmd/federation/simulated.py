@@ -63,10 +63,10 @@ def work(message: Message, context: Context, learner: Learner) -> Result:
     """Let a worker's learner do what a message asks for, whatever process its last message reached."""
     request = unpack_request(message)
     if MEMORY in context.state:
-        learner.recall(unpack_weights(context.state.array_records[MEMORY]))
+        learner.found.recall(unpack_weights(context.state.array_records[MEMORY]))
     *_, result = learner.handle(request.action, request.config, request.weights)
-    if learner.scores:
-        context.state[MEMORY] = pack_weights(learner.memory)
+    if learner.found.scores:
+        context.state[MEMORY] = pack_weights(learner.found.memory)
     if not isinstance(result, Result):
         raise ValueError(f"{request.action!r} ended without a result")
     return result

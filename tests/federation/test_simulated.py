@@ -73,9 +73,9 @@ def test_a_simulated_worker_remembers_its_scores_whatever_process_its_messages_r
     assert check_sketches(thresholds.metrics, LEVELS) is None
     learner = Learner(Site("worker-3", settings.data, 3))
     list(learner.moments(settings, weights))
-    for name, sketch in learner.thresholds(settings, pooled).items():
+    for name, sketch in learner.found.sketches(settings, pooled).items():
         assert thresholds.metrics[name]["values"] == pytest.approx(sketch["values"])
-    for name, array in learner.proof(settings, pooled).items():
+    for name, array in learner.found.proof(settings, pooled).items():
         np.testing.assert_allclose(thresholds.weights[name], array)
 
 
