@@ -22,8 +22,10 @@ __all__ = [
     "federations_table",
     "merge_table",
     "number",
+    "overhead_table",
     "results_at",
     "rewritten",
+    "scale_table",
     "verdict_table",
     "words_table",
 ]
@@ -236,11 +238,44 @@ def faults_table(result: Mapping[str, Any]) -> str:
     return table(["fault", "what happened", "seconds to go on", "rounds lost", "resumed by hand"], rows)
 
 
+SERVERS = {
+    "fedavg": "our server, FedAvg",
+    "fedadam": "our server, FedAdam",
+    "flower": "Flower's FedAvg",
+    "median": "our server, median",
+}
+OVERHEADS = {
+    "round_overhead_seconds": "ours: a round of two workers beyond training",
+    "round_overhead_flower_quickstart_train_only_seconds": "Flower's quickstart, training only",
+    "round_overhead_flower_quickstart_seconds": "Flower's quickstart, training and evaluation",
+}
+
+
+def scale_table(result: Mapping[str, Any]) -> str:
+    """The most memory of the server's process in a round, by the number of workers."""
+    measured = result["scale"]["memory"]
+    columns = sorted({int(row["workers"]) for rows in measured.values() for row in rows})
+    rows = []
+    for name, found in measured.items():
+        sizes = {int(row["workers"]): f"{row['rss_mib']:,.0f} MiB" for row in found}
+        rows.append([SERVERS[name], *(sizes.get(count, "") for count in columns)])
+    return table(["memory of the server's process", *(f"{count:,} workers" for count in columns)], rows)
+
+
+def overhead_table(result: Mapping[str, Any]) -> str:
+    """What a round takes: beyond training, beside Flower's own quickstart; and with many simulated workers."""
+    figures, of = result["scale"]["figures"], result["scale"]["simulation"]
+    rows = [[title, f"{figures[key]:.1f} s"] for key, title in OVERHEADS.items()]
+    many = f"{of['workers']:,} simulated workers, {of['actors']} at a time, one step of each network"
+    return table(["a round", "time"], [*rows, [many, f"{of['seconds']:,.0f} s"]])
+
+
 BESIDE = {
     "trust": ("verdict", ("federations", "words")),
     "ablation": ("ablation", ("ablation",)),
     "merge": ("merge", ("merge",)),
     "faults": ("faults", ("faults",)),
+    "scale": ("scale", ("scale", "overhead")),
 }
 """Of other commands than ``fedlmd bench detection``: the name of what one measured, the command, its tables."""
 
@@ -253,5 +288,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "ablation": ablation_table,
     "merge": merge_table,
     "faults": faults_table,
+    "scale": scale_table,
+    "overhead": overhead_table,
 }
 """The tables by the name that a marker has."""

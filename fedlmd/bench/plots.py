@@ -23,6 +23,7 @@ __all__ = [
     "PlotError",
     "cost_picture",
     "figure",
+    "memory_picture",
     "plain",
     "png",
     "rates_picture",
@@ -167,6 +168,26 @@ def cost_picture(title: str, points: Mapping[str, tuple[float, float]], chosen: 
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in pixels."""
+
+
+def memory_picture(servers: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+    """The server's peak memory against the number of workers, both axes logarithmic, as PNG.
+
+    Args:
+        servers: rows of "workers" and "rss_mib" by the server's name, as ``fedlmd bench scale`` measures them.
+    """
+    made = figure(5.6, 3.4)
+    axes = made.subplots()
+    titles = {"fedavg": "FedAvg, an update at a time", "flower": "Flower's FedAvg", "median": "median"}
+    for (name, title), color in zip(titles.items(), (CHOSEN, MUTED[0], MUTED[1]), strict=True):
+        rows = servers.get(name, [])
+        counts, sizes = [row["workers"] for row in rows], [row["rss_mib"] for row in rows]
+        axes.plot(counts, sizes, "o-", color=color, linewidth=2 if name == "fedavg" else 1.2, markersize=4, label=title)
+    axes.set(xscale="log", yscale="log", xlabel="workers in one round", ylabel="peak memory of the server, MiB")
+    axes.set_title("Updates of 2.8 MB each", loc="left", fontsize=10, color=INK)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    plain(axes)
+    return png(made)
 
 
 def name_points(made: Any, axes: Any, points: Mapping[str, tuple[float, float]], chosen: str) -> None:  # noqa: ANN401

@@ -13,7 +13,7 @@ from fedlmd.client import NodeClient
 from fedlmd.cluster import Cluster, free_port
 from fedlmd.progress import Progress
 
-__all__ = ["measure"]
+__all__ = ["measure", "overheads"]
 
 ROUNDS = 4
 SETTINGS = f"""
@@ -38,25 +38,34 @@ def measure(output: Path) -> Iterator[Progress | dict[str, Any]]:
     A round's overhead is its duration at the server less the training (data at hand, weights in, weights out) of the
     slowest worker.
     """
+    found: dict[str, list[float]] = {"warm": [], "cold": []}
+    for kind, seconds in found.items():
+        for overhead in overheads(output, kind):
+            seconds.append(overhead)
+            yield Progress(kind, len(seconds), ROUNDS)
+    # The first round is left out: there the warm trainer loads its data, as every cold round does.
+    figures = {f"round_overhead_{kind}_seconds": statistics.median(of[1:]) for kind, of in found.items()}
+    yield record(figures, "fedlmd bench rounds", rounds=found)
+
+
+def overheads(output: Path, kind: str) -> Iterator[float]:
+    """Each round's overhead in a cluster of two workers, in seconds.
+
+    Args:
+        output: folder for the cluster's home.
+        kind: "warm", or "cold" for one process per message.
+    """
     output.mkdir(parents=True, exist_ok=True)
     settings = output / "rounds.toml"
     settings.write_text(SETTINGS)
-    overheads: dict[str, list[float]] = {}
-    for kind in ("warm", "cold"):
-        home = output / kind
-        shutil.rmtree(home, ignore_errors=True)
-        cluster = Cluster(home, settings, (free_port(), free_port(), free_port()), cold=kind == "cold")
-        overheads[kind] = []
-        try:
-            cluster.start()
-            client = NodeClient(cluster.server.url)
-            for event in client.federate({}):
-                if event["event"] == "round":
-                    slowest = max(worker["metrics"]["seconds-training"] for worker in event["workers"])
-                    overheads[kind].append(round(event["seconds"] - slowest, 2))
-                    yield Progress(kind, event["round"], ROUNDS)
-        finally:
-            cluster.stop()
-    # The first round is left out: there the warm trainer loads its data, as every cold round does.
-    figures = {f"round_overhead_{kind}_seconds": statistics.median(of[1:]) for kind, of in overheads.items()}
-    yield record(figures, "fedlmd bench rounds", rounds=overheads)
+    home = output / kind
+    shutil.rmtree(home, ignore_errors=True)
+    cluster = Cluster(home, settings, (free_port(), free_port(), free_port()), cold=kind == "cold")
+    try:
+        cluster.start()
+        for event in NodeClient(cluster.server.url).federate({}):
+            if event["event"] == "round":
+                slowest = max(worker["metrics"]["seconds-training"] for worker in event["workers"])
+                yield round(event["seconds"] - slowest, 2)
+    finally:
+        cluster.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fedlmd.cli import bench, bench_demo, bench_faults, bench_merge, cluster, local, simulate
+from fedlmd.cli import bench, bench_demo, bench_faults, bench_merge, bench_scale, cluster, local, simulate
 from fedlmd.cli.show import fail
 from fedlmd.client import NodeError
 from fedlmd.cluster import ClusterError
@@ -28,6 +28,7 @@ app.add_typer(local.data_app, name="data")
 bench.bench_app.command("faults")(bench_faults.faults_command)
 bench.bench_app.command("merge")(bench_merge.merge_command)
 bench.bench_app.command("demo")(bench_demo.demo_command)
+bench.bench_app.command("scale")(bench_scale.scale_command)
 app.add_typer(bench.bench_app, name="bench")
 for command in (
     cluster.demo,

@@ -104,8 +104,12 @@ class ServerEngine:
         """Process ids by the programs' names."""
         return {child.log.stem: child.pid for child in self._children}
 
-    def submit(self, run_dir: Path) -> str:
+    def submit(self, run_dir: Path, app: Path = FAB) -> str:
         """Start the run whose plan lies in a folder; returns Flower's id for it. Takes about 2 seconds.
+
+        Args:
+            run_dir: the run's folder.
+            app: folder of the Flower app that carries it out, which finds the run's folder as "run-dir" in its config.
 
         Raises:
             EngineError: when Flower does not take the run.
@@ -115,7 +119,7 @@ class ServerEngine:
         # JSON's strings are TOML's basic strings.
         settings = run_dir / "flower.toml"
         settings.write_text(f"run-dir = {json.dumps(str(run_dir), ensure_ascii=False)}\n", encoding="utf-8")
-        answer = self._flwr("run", str(FAB), LINK, "--run-config", str(settings))
+        answer = self._flwr("run", str(app), LINK, "--run-config", str(settings))
         run_id = str(answer["run-id"])
         (run_dir / RUN_FILE).write_text(json.dumps({"run-id": run_id}) + "\n", encoding="utf-8")
         return run_id

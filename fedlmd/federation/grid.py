@@ -18,7 +18,7 @@ __all__ = ["PollingGrid", "RollCall"]
 Item = TypeVar("Item")
 
 # Messages that are sent at once: they share one content. Replies that are fetched at once: each has its own.
-PUSHED, PULLED = 100, 8
+PUSHED, PULLED = 100, 4
 
 
 class PollingGrid(Grid):

@@ -5,7 +5,10 @@ import pytest
 
 from fedlmd.answer import VERDICT
 from fedlmd.bench.markdown import TABLES, MarkdownError, number, results_at, rewritten
+from fedlmd.bench.scale import figures_of
+from tests.bench.test_merge import MERGES
 from tests.bench.test_results import measured
+from tests.bench.test_scale import MEASURED
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,8 +140,10 @@ def test_a_figure_that_was_changed_by_hand_shows(result):
 
 
 def test_every_table_has_as_many_cells_in_each_row(result, trust, ablation, faults):
+    scale = {**MEASURED, "figures": figures_of(MEASURED)}
+    beside = {"trust": trust, "ablation": ablation, "faults": faults, "scale": scale, "merge": MERGES}
     for name, make in TABLES.items():
-        rows = cells(make({**result, "trust": trust, "ablation": ablation, "faults": faults}))
+        rows = cells(make({**result, **beside}))
         assert len(rows) > 2, name
         assert len({len(row) for row in rows}) == 1, name
 

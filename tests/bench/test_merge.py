@@ -8,7 +8,7 @@ import pytest
 from fedlmd.bench import merge
 from fedlmd.bench.markdown import merge_table
 from fedlmd.bench.merge import MergeBench, figures_of, measure
-from fedlmd.bench.merges import FEDERATIONS, Budget
+from fedlmd.bench.merges import CENTRAL, FEDERATIONS, METHODS, Budget
 from fedlmd.progress import Progress
 from fedlmd.settings import ModelConfig
 
@@ -46,6 +46,14 @@ ROWS = {
     },
     "single": {"fedavg": row(0.8, 0.9), "mixture": row(0.91, 0.9)},
 }
+
+
+MERGES = {
+    "rows": ROWS,
+    "federations": {"central": CENTRAL.title, **{name: kind.title for name, kind in FEDERATIONS.items()}},
+    "methods": {name: {"title": method.title} for name, method in METHODS.items()},
+}
+"""What such a measurement writes."""
 
 
 def test_gaps_are_those_of_the_method_that_is_best_where_it_is_worst():

@@ -16,7 +16,7 @@ def run(*arguments, code=0):
 
 def test_help_names_every_benchmark():
     said = run("--help").stdout
-    verbs = ("rounds", "accuracy", "demo", "detection", "verdict", "ablation", "merge", "faults", "tables")
+    verbs = ("rounds", "accuracy", "demo", "detection", "verdict", "ablation", "merge", "faults", "scale", "tables")
     for verb in verbs:
         assert verb in said
 
