@@ -20,7 +20,7 @@ def test_every_rehearsed_worker_is_heard_through_flowers_own_grid(strategy, tmp_
 def test_more_workers_take_no_more_memory_and_with_flowers_own_an_update_more_for_each():
     size, update = 100_000, 400_000 / 2**20
     ours, flowers = (
-        [measured(name, count, trace=True, size=size)["allocated_mib"] / update for count in (8, 48)]
+        [measured(name, count, trace=True, size=size)["allocated_mib"] / update for count in (16, 56)]
         for name in ("fedavg", FLOWER)
     )
     assert abs(ours[1] - ours[0]) < 8
