@@ -184,6 +184,9 @@ def memory_picture(servers: Mapping[str, Sequence[Mapping[str, float]]]) -> byte
         counts, sizes = [row["workers"] for row in rows], [row["rss_mib"] for row in rows]
         axes.plot(counts, sizes, "o-", color=color, linewidth=2 if name == "fedavg" else 1.2, markersize=4, label=title)
     axes.set(xscale="log", yscale="log", xlabel="workers in one round", ylabel="peak memory of the server, MiB")
+    for axis, marks in ((axes.xaxis, (10, 100, 1000)), (axes.yaxis, (100, 300, 1000, 3000))):
+        axis.set_ticks(marks, [f"{mark:,}" for mark in marks])
+        axis.set_ticks([], minor=True)
     axes.set_title("Updates of 2.8 MB each", loc="left", fontsize=10, color=INK)
     axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     plain(axes)
