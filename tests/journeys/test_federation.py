@@ -39,6 +39,7 @@ images = 60
 [federation]
 rounds = 1
 compression = "8-bit"
+merge = "partial"
 """
 
 
@@ -126,6 +127,10 @@ def test_the_release_says_how_it_was_made_and_what_it_reached(cluster, events):
     assert release.card["metrics"]["loss"] == pytest.approx(measured.loss, rel=1e-4)
     assert sorted(release.card["metrics"]["workers"]) == ["client1", "client2"]
     assert json.dumps(release.card).isascii()
+    # Each worker kept its denoiser's way up; the release holds both, and who has which labels.
+    shares = release.weights["denoiser.shares"]
+    np.testing.assert_allclose(shares.sum(0), 1, atol=2e-3)
+    assert sorted(np.round(shares, 2).tolist()) == [[0.5, 0.0, 1.0], [0.5, 1.0, 0.0]]
 
 
 def figures_of(node):
