@@ -1,3 +1,9 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 
 from fedlmd import artifacts
@@ -47,6 +53,35 @@ def test_without_ray_the_extra_is_named(tmp_path):
     with pytest.raises(SimulationError, match=r"pip install 'fedlmd\[simulation\]'"):
         next(simulate(from_mapping(TINY), 3, tmp_path, actors=1))
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from fedlmd.settings import from_mapping
+from fedlmd.simulation import simulate
+from tests.test_simulation import TINY
+for event in simulate(from_mapping(TINY), 4, Path(sys.argv[1]), actors=1):
+    print(event["event"], event.get("pid", 0), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
+def test_a_simulation_whose_parent_is_killed_ends_too(tmp_path):
+    command = [sys.executable, "-c", KILLED, tmp_path]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True) as parent:
+        pid = 0
+        for line in parent.stdout:
+            event, told = line.split()
+            pid = int(told) or pid
+            if event == "round":  # Ray is there, and so is its own handling of signals
+                break
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.mark.slow

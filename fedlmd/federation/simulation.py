@@ -7,7 +7,10 @@ actors are the workers, so many at a time.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from flwr.app import Context
@@ -46,6 +49,7 @@ def main(arguments: list[str]) -> None:
     from flwr.simulation import run_simulation  # noqa: PLC0415 - only where Ray is there
 
     run_dir, workers, actors, data = arguments
+    threading.Thread(target=end_with, args=(os.getppid(),), name="leash", daemon=True).start()
     run_simulation(
         server_app(Path(run_dir)),
         client_app(data),
@@ -55,6 +59,13 @@ def main(arguments: list[str]) -> None:
             "init_args": {"num_cpus": int(actors), "object_store_memory": STORE, "include_dashboard": False},
         },
     )
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent has: Ray keeps the signal by which the leash says so to itself."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 if __name__ == "__main__":
