@@ -30,7 +30,9 @@ STORE = 512 * 2**20
 
 def has_ray() -> bool:
     """Whether the engine that simulates is installed."""
-    return importlib.util.find_spec("ray") is not None
+    found = importlib.util.find_spec("ray")
+    # A folder of that name in the working directory is none.
+    return found is not None and found.origin is not None
 
 
 def server_app(run_dir: Path) -> ServerApp:

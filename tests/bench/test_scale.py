@@ -113,3 +113,12 @@ def test_the_page_on_a_million_clients_adds_up():
     assert figure("bits for the sum of 1,000") == 8 + math.ceil(math.log2(1000))
     assert figure("GB in 8 bits from 1,000") == round(1000 * figure("bytes in 8 bits") / 1e9, 2)
     assert scale.WORKERS[-1] == 1000
+
+
+def test_the_page_on_a_million_clients_has_the_figures_that_were_measured():
+    rows = json.loads((PAGE.parents[1] / "benchmarks" / "scale.json").read_text(encoding="utf-8"))["memory"]
+    ours, flowers = ({int(row["workers"]): row for row in rows[name]} for name in ("fedavg", "flower"))
+    assert figure("MiB at most for 1,000 updates") == round(ours[1000]["rss_mib"])
+    assert figure("MiB for ten") == round(ours[10]["rss_mib"])
+    assert figure("MiB; it takes") == round(flowers[1000]["rss_mib"])
+    assert figure("ms an update") == round(ours[1000]["seconds"])
