@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from fedlmd.answer import Answer
 from fedlmd.cli import app
-from fedlmd.cli.show import asked_line, drift_line, event_line, in_words, round_line, write
+from fedlmd.cli.show import asked_line, drift_line, event_line, fail, in_words, round_line, write
 from fedlmd.demo import Asked, RoundDone
 
 METRICS = {"accuracy": 0.5, "classifier-loss": 0.25, "num-examples": 70}
@@ -77,3 +77,9 @@ def test_a_drift_watch_is_told_with_its_share_of_strange_images():
     alarm = {"since": 90, "image": 120, "time": "2026-05-02T12:00:00Z"}
     said = drift_line({**steady, "alarm": alarm})
     assert said.startswith("[red]drifting[/] since about image 90, noticed at image 120, 2026-05-02T12:00:00Z; 150")
+
+
+def test_an_error_is_shown_word_for_word_brackets_too(capsys):
+    with pytest.raises(SystemExit):
+        fail("pictures need matplotlib: pip install 'fedlmd[bench]'")
+    assert capsys.readouterr().err == "error: pictures need matplotlib: pip install 'fedlmd[bench]'\n"
