@@ -29,6 +29,13 @@ jaxtyping.install_import_hook([f"fedlmd.{part}" for part in TENSORS], "beartype.
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a test's command sets is gone for the next test: sums of floats differ with the number of threads."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """For tests that pass a wrong type on purpose, to see what users get, who run without the checks."""

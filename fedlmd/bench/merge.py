@@ -72,13 +72,19 @@ def measure(config: MergeBench, output: Path) -> Iterator[Progress | dict[str, A
     titles = {name: FEDERATIONS[name].title for name in config.federations}
     yield record(
         figures_of(rows),
-        "fedlmd bench merge",
+        command_of(config),
         rows=rows,
         federations={"central": CENTRAL.title, **titles},
         methods={name: {"title": method.title, "group": method.group} for name, method in METHODS.items()},
         budget=asdict(config.budget),
         images={"known": len(images[0]), "unknown": len(images[1]), "lmd": config.dear},
     )
+
+
+def command_of(config: MergeBench) -> str:
+    """The command that measures this, but for where files lie and for budgets that are not the usual ones."""
+    some = [] if config.federations == tuple(FEDERATIONS) else [f"--federation {name}" for name in config.federations]
+    return " ".join(["fedlmd bench merge", *some])
 
 
 def row(

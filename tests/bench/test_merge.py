@@ -100,6 +100,7 @@ def test_a_measurement_can_be_stopped_and_goes_on_and_ends_with_a_result(small, 
     *_, result = measure(small, tmp_path)
     assert (tmp_path / "single" / "fedavg" / "figures.json").read_bytes() == kept
     result = json.loads(json.dumps(result))
+    assert result["command"] == "fedlmd bench merge --federation single"
     rows = result["rows"]["single"]
     assert rows.keys() == {"fedavg", "mixture"}
     for of in rows.values():

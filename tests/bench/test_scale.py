@@ -98,7 +98,9 @@ def test_the_page_on_a_million_clients_computes_with_the_sizes_of_this_model():
     assert len(weights) == 83
     whole, small = (sum(of.nbytes for of in arrays.values()) for arrays in (weights, quantise(weights)))
     assert (figure("bytes as float32"), figure("bytes in 8 bits")) == (whole, small)
-    sums = sums_by_class(np.zeros((1, 96)), np.zeros(1, np.int64), 10)
+    models = Settings().models
+    embedding = np.zeros((1, models.views * models.classifier[-1]))
+    sums = sums_by_class(embedding, np.zeros(1, np.int64), 10)
     assert figure("bytes of sums") == sum(array.nbytes for array in sums.values())
     scores = ("max-logit", "mahalanobis", "one-step", "lmd", "verdict", "class")
     sketch = wire_size({name: {"count": 500, "values": [0.5] * len(LEVELS)} for name in scores})
