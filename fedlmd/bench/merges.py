@@ -107,7 +107,9 @@ FEDERATIONS: dict[str, Kind] = {
     ),
     "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
     "honest": Kind("five sites, drawn alike", PartitionConfig("iid", 5), 10, ("fedavg",)),
-    "poisoned": Kind("the same, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1),
+    "poisoned": Kind(
+        "five sites, drawn alike, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1
+    ),
 }
 
 CENTRAL = Kind("all images at one site", PartitionConfig("iid", 1), 1, ("fedavg",))
