@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import statistics
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.local import LocalGrid
 from fedlmd.federation.merge import shared
+from fedlmd.federation.messages import DENOISER
 from fedlmd.federation.plan import save_weights, write_plan
 from fedlmd.federation.server_app import Conductor
 from fedlmd.federation.trainer import Handler
@@ -73,9 +75,17 @@ def release_of(
 
 
 def bytes_up(folder: Path) -> float:
-    """Bytes that one worker sent over all rounds of a run, in the mean over the workers."""
-    rounds = [event["workers"] for event in EventLog(folder).read() if event["event"] == "round"]
-    return sum(sum(float(worker["metrics"]["bytes-up"]) for worker in of) / len(of) for of in rounds if of)
+    """Bytes of updates that one worker sent in a run, in the mean over the workers.
+
+    Those of all rounds, and of the denoiser where it is sent once; not what every run needs for its calibration.
+    """
+    total = 0.0
+    for event in EventLog(folder).read():
+        if event["event"] == "round" and event["workers"]:
+            total += statistics.mean(worker["metrics"]["bytes-up"] for worker in event["workers"])
+        elif event["event"] == "calibrating" and event["step"] == DENOISER:
+            total += statistics.mean(event["bytes-up"])
+    return total
 
 
 def prepared(

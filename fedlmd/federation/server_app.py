@@ -31,6 +31,7 @@ from fedlmd.federation.messages import (
     TRAIN,
     Reply,
     Weights,
+    content_size,
     pack_config,
     pack_request,
     pack_weights,
@@ -98,15 +99,18 @@ class Answers:
         asked: how many were asked.
         good: the replies to work with.
         refused: name and reason of each other reply.
+        sizes: bytes of each reply that was good when it came.
     """
 
     asked: int
     good: list[Reply] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
     def event(self) -> dict[str, Any]:
         """The answers as the fields of an event."""
-        return {"asked": self.asked, "workers": [reply.worker for reply in self.good], "refused": self.refused}
+        told = {"workers": [reply.worker for reply in self.good], "refused": self.refused, "bytes-up": self.sizes}
+        return {"asked": self.asked, **told}
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,7 @@ class Conductor:
             reason = reply.error or check(reply)
             if reason is None:
                 answers.good.append(kept(reply))
+                answers.sizes.append(content_size(message.content))
             else:
                 answers.refused.append({"name": reply.worker, "reason": reason})
         return answers

@@ -111,7 +111,23 @@ def test_with_partial_sharing_the_sites_differ_in_their_own_layers_alone_and_sen
             np.testing.assert_array_equal(array, other, err_msg=name)
     moved = [n for n, a in first.items() if not np.array_equal(a, weights[n.replace("members.0", "members.1")])]
     assert moved
-    assert bytes_up(runs["average"][1]) < bytes_up(runs["partial"][1]) < bytes_up(runs["rounds"][1])
+
+
+def test_what_a_worker_sends_is_its_part_of_every_round_and_its_denoiser_where_that_is_sent_once(runs):
+    first, rounds = build(runs["rounds"][2]).weights(), 2
+    size = {name: array.nbytes for name, array in first.items()}
+    denoiser = sum(of for name, of in size.items() if name.startswith("denoiser."))
+    local = sum(of for name, of in size.items() if name.startswith(LOCAL))
+    every = sum(size.values())
+    expected = {
+        "rounds": rounds * every,
+        "partial": rounds * (every - local) + denoiser,
+        "average": rounds * (every - denoiser) + denoiser,
+    }
+    expected |= {"mixture": expected["average"], "union": expected["average"]}
+    for merge, arrays in expected.items():
+        # Beside the arrays only their names and shapes, and the figures of a round.
+        assert arrays < bytes_up(runs[merge][1]) < arrays + 12_000 * (rounds + 1), merge
 
 
 def test_the_union_is_the_lowest_of_the_sites_own_scores(runs):
