@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from fedlmd.federation.messages import (
     unpack_weights,
 )
 from fedlmd.federation.plan import Plan, read_plan
+from fedlmd.federation.questions import Answers, Check, Question
 from fedlmd.federation.record import reasons_of
 from fedlmd.federation.release import (
     Form,
@@ -54,9 +55,6 @@ from fedlmd.self_test import dissenting
 from fedlmd.statistics import added, check_sums, gaussians
 
 __all__ = ["Conductor", "NothingToRelease", "app", "carry_out", "main"]
-
-Check = Callable[[Reply], str | None]
-Kept = Callable[[Reply], Reply]
 
 app = ServerApp()
 
@@ -84,33 +82,6 @@ def carry_out(run_dir: Path, grid: Grid, *, installs: bool = True) -> None:
             with suppress(OSError):
                 events.append("failed", reason=str(error), kind=type(error).__name__)
             raise
-
-
-def whole(reply: Reply) -> Reply:
-    """All of a reply stays."""
-    return reply
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the workers said to one question.
-
-    Args:
-        asked: how many were asked.
-        good: the replies to work with.
-        refused: name and reason of each other reply.
-        sizes: bytes of each reply that was good when it came.
-    """
-
-    asked: int
-    good: list[Reply] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-
-    def event(self) -> dict[str, Any]:
-        """The answers as the fields of an event."""
-        told = {"workers": [reply.worker for reply in self.good], "refused": self.refused, "bytes-up": self.sizes}
-        return {"asked": self.asked, **told}
 
 
 @dataclass(frozen=True)
@@ -204,7 +175,7 @@ class Conductor:
         once = self.plan.merge in ONE_SHOT
         given, patience = (initial | trained, self.plan.rounds) if once else (trained, 1)
         check: Check = partial(check_denoiser, expected=initial, labels=labels)
-        replies = self.consult(DENOISER, {}, given, check, patience=patience)
+        replies = self.consult(Question(DENOISER, given, check, patience=patience))
         classifier = {name: array for name, array in trained.items() if name.startswith("classifier.")}
         return classifier | merged(self.plan.merge, replies)
 
@@ -218,33 +189,27 @@ class Conductor:
             return replace(reply, weights={name: np.broadcast_to(flat, of.shape) for name, of in reply.weights.items()})
 
         # Sums add up as they come: of a reply that was added only its form stays.
-        replies = self.consult(SUMS, {}, weights, lambda reply: check_sums(reply.weights), add)
+        replies = self.consult(Question(SUMS, weights, lambda reply: check_sums(reply.weights), kept=add))
         return gaussians(sums[form_of(replies[0])])
 
     def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
         """Moments of the workers' scores; then, with the pooled moments known to all, sketches of their scores."""
-        moments = self.consult(MOMENTS, {}, weights, lambda reply: check_moments(reply.metrics))
+        moments = self.consult(Question(MOMENTS, weights, lambda reply: check_moments(reply.metrics)))
         pooled = pool_moments([reply.metrics for reply in moments])
-        sketches = self.consult(
-            THRESHOLDS, {"moments": pooled}, weights, lambda reply: check_sketches(reply.metrics, self.plan.levels)
+        levels = self.plan.levels
+        asked = Question(
+            THRESHOLDS, weights, lambda reply: check_sketches(reply.metrics, levels), config={"moments": pooled}
         )
+        sketches = self.consult(asked)
         return {MOMENTS: moments, THRESHOLDS: sketches}
 
-    def consult(
-        self,
-        action: str,
-        config: Mapping[str, Any],
-        weights: Weights,
-        check: Check,
-        kept: Kept = whole,
-        patience: int = 1,
-    ) -> list[Reply]:
-        """Good replies to a question after the rounds, all of the same form; arguments as of ``ask``.
+    def consult(self, question: Question) -> list[Reply]:
+        """Good replies to a question after the rounds, all of the same form.
 
         Raises:
             NothingToRelease: when there is none; one is enough.
         """
-        answers = self.ask(action, config, weights, check, kept, patience)
+        action, answers = question.action, self.ask(question)
         usual = usual_form(answers.good) if answers.good else frozenset()
         other = [position for position, reply in enumerate(answers.good) if form_of(reply) != usual]
         for position in reversed(other):
@@ -265,38 +230,21 @@ class Conductor:
         """Send the release to every worker; returns the names of those that stored it."""
         release = artifacts.load(folder)
         config = {"release": release.id, "card": release.card}
-        answers = self.ask(INSTALL, config, release.weights, lambda _: None)
+        answers = self.ask(Question(INSTALL, release.weights, lambda _: None, config))
         self.events.append("installed", release=release.id, **answers.event())
         return [reply.worker for reply in answers.good]
 
-    def ask(
-        self,
-        action: str,
-        config: Mapping[str, Any],
-        weights: Weights,
-        check: Check,
-        kept: Kept = whole,
-        patience: int = 1,
-    ) -> Answers:
-        """Ask all connected workers for one thing and wait for them.
-
-        Args:
-            action: what they are asked for.
-            config: what the action needs.
-            weights: sent with it.
-            check: why a reply is refused, or None.
-            kept: what stays of a good reply; it is called as each comes.
-            patience: so many rounds' time the workers get for it.
-        """
-        record, timeout = pack_weights(weights), patience * self.plan.round_timeout
-        told = self.config({SECONDS: timeout, **config})
-        messages = [pack_request(action, told, record, node) for node in self.grid.get_node_ids()]
+    def ask(self, question: Question) -> Answers:
+        """Ask all connected workers for one thing and wait for them."""
+        record, timeout = pack_weights(question.weights), question.patience * self.plan.round_timeout
+        told = self.config({SECONDS: timeout, **question.config})
+        messages = [pack_request(question.action, told, record, node) for node in self.grid.get_node_ids()]
         answers = Answers(len(messages))
         for message in self.grid.send_and_receive(messages, timeout=timeout):
             reply = unpack_reply(message)
-            reason = reply.error or check(reply)
+            reason = reply.error or question.check(reply)
             if reason is None:
-                answers.good.append(kept(reply))
+                answers.good.append(question.kept(reply))
                 answers.sizes.append(content_size(message.content))
             else:
                 answers.refused.append({"name": reply.worker, "reason": reason})
