@@ -17,7 +17,7 @@ from fedlmd.artifacts import Weights
 from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.local import LocalGrid
-from fedlmd.federation.merge import shared
+from fedlmd.federation.merge import ONE_SHOT, shared
 from fedlmd.federation.messages import DENOISER
 from fedlmd.federation.plan import save_weights, write_plan
 from fedlmd.federation.server_app import Conductor
@@ -109,7 +109,7 @@ def remembering(handler: Handler, path: Path) -> Handler:
 
     def handle(action: str, config: dict[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         federation = config["settings"]["federation"] if action == "denoiser" else {}
-        if federation.get("merge") not in ("average", "mixture", "union"):
+        if federation.get("merge") not in ONE_SHOT:
             yield from handler(action, config, weights)
             return
         file = path.with_name(f"{path.name}-{federation['initial']}.safetensors")

@@ -76,6 +76,11 @@ class FederationConfig:
             raise ValueError(f"max_norm_ratio is {self.max_norm_ratio}; it is above 1, or 0 to refuse no update")
         if not 1 <= self.min_replies <= self.min_workers:
             raise ValueError(f"min_replies is {self.min_replies}; it lies between 1 and min_workers {self.min_workers}")
+        if self.initial == "own" and self.merge in ("rounds", "partial"):
+            raise ValueError(
+                f'initial is "own", but with the merge "{self.merge}" all sites start from common weights; set initial '
+                'to "common", or merge to "average", "mixture" or "union"'
+            )
         self.check_strategy()
 
     def check_strategy(self) -> None:

@@ -174,6 +174,8 @@ def test_a_wrong_type_is_named_with_its_path(text, name):
         ("[federation]\nmin_replies = 3", "min_replies is 3; it lies between 1 and min_workers 2"),
         ("[federation]\nwait_seconds = 0", "wait_seconds is 0.0; it is above 0"),
         ("[federation]\nmax_failed_rounds = 0", "max_failed_rounds is 0; it is above 0"),
+        ("[federation]\ninitial = 'own'", 'with the merge "rounds" all sites start from common weights'),
+        ("[federation]\ninitial = 'own'\nmerge = 'partial'", 'with the merge "partial" all sites start from common'),
         ("[federation]\nserver_rate = 0", "server_rate is 0.0; it is above 0"),
         ("[federation]\ntrim = 0.5", "trim is 0.5; it lies between 0 and 0.5"),
         ("[federation]\nbyzantine = -1", "byzantine is -1; it is 0 or more"),
