@@ -9,7 +9,7 @@ import statistics
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.numpy import load_file
 
@@ -46,9 +46,9 @@ def trained(settings: Settings, folder: Path, liars: int = 0) -> Generator[Progr
     """
     path = folder / LAST
     if not path.exists():
-        conductor, start, _ = prepared(settings, build(settings).weights(), folder, folder, liars)
+        run = prepared(settings, build(settings).weights(), folder, folder, liars)
         found: list[Weights] = []
-        yield from followed(lambda: found.append(conductor.train(start)[0]), conductor)
+        yield from followed(lambda: found.append(run.conductor.train(run.start)[0]), run.conductor, run.grid)
         save_weights(path, found[0])
     return load_file(path)
 
@@ -68,8 +68,8 @@ def release_of(
     ended = EventLog(folder).final()
     if ended is None or ended["event"] != "finished":
         whole = {**build(settings).weights(), **(first or {})}
-        conductor, start, initial = prepared(settings, whole, folder, sites, liars)
-        yield from followed(lambda: conductor.conduct(start, initial), conductor)
+        run = prepared(settings, whole, folder, sites, liars)
+        yield from followed(lambda: run.conductor.conduct(run.start, whole), run.conductor, run.grid)
         ended = EventLog(folder).read()[-1]
     return folder / RELEASES / str(ended["release"])
 
@@ -88,10 +88,16 @@ def bytes_up(folder: Path) -> float:
     return total
 
 
-def prepared(
-    settings: Settings, initial: Weights, folder: Path, sites: Path, liars: int
-) -> tuple[Conductor, Checkpoint, Weights]:
-    """A run from its beginning, whatever an earlier one left in its folder: who conducts it, and from where."""
+class Run(NamedTuple):
+    """A run in this process: who conducts it, from where, and through which grid."""
+
+    conductor: Conductor
+    start: Checkpoint
+    grid: LocalGrid
+
+
+def prepared(settings: Settings, initial: Weights, folder: Path, sites: Path, liars: int) -> Run:
+    """A run from its beginning, whatever an earlier one left in its folder."""
     shutil.rmtree(folder, ignore_errors=True)
     plan = plan_of(folder.name, settings, folder / RELEASES)
     write_plan(folder, plan, initial)
@@ -100,8 +106,9 @@ def prepared(
         site = Site(f"site-{number}", settings.data, number, releases=folder / "sites" / str(number))
         handler = remembering(Learner(site).handle, sites / f"denoiser-{number}")
         handlers[site.name] = reversing(handler) if number >= count - liars else handler
-    conductor = Conductor(LocalGrid(handlers), plan, folder, EventLog(folder))
-    return conductor, first_checkpoint(folder, shared(plan.merge, initial)), initial
+    grid = LocalGrid(handlers)
+    conductor = Conductor(grid, plan, folder, EventLog(folder))
+    return Run(conductor, first_checkpoint(folder, shared(plan.merge, initial)), grid)
 
 
 def remembering(handler: Handler, path: Path) -> Handler:
@@ -141,8 +148,11 @@ def reversing(handler: Handler, factor: float = 3.0) -> Handler:
     return handle
 
 
-def followed(work: Callable[[], object], conductor: Conductor) -> Steps:
-    """Do a conductor's work in a thread, and tell the rounds as they come; raises what the work raised."""
+def followed(work: Callable[[], object], conductor: Conductor, grid: LocalGrid) -> Steps:
+    """Do a conductor's work in a thread, and tell the rounds as they come; raises what the work raised.
+
+    Closed early it stops the work and waits until it has.
+    """
     logging.getLogger("flwr").setLevel(logging.ERROR)
     errors: list[Exception] = []
 
@@ -155,12 +165,17 @@ def followed(work: Callable[[], object], conductor: Conductor) -> Steps:
     thread = threading.Thread(target=guarded, name=conductor.plan.run, daemon=True)
     thread.start()
     done = 0
-    while thread.is_alive():
-        thread.join(0.5)
-        rounds = [event for event in conductor.events.read() if event["event"] == "round"]
-        if len(rounds) > done:
-            done = len(rounds)
-            figures = {name: of for name, of in rounds[-1]["metrics"].items() if name.endswith("loss")}
-            yield Progress(conductor.plan.run, done, conductor.plan.rounds, figures)
+    try:
+        while thread.is_alive():
+            thread.join(0.5)
+            rounds = [event for event in conductor.events.read() if event["event"] == "round"]
+            if len(rounds) > done:
+                done = len(rounds)
+                figures = {name: of for name, of in rounds[-1]["metrics"].items() if name.endswith("loss")}
+                yield Progress(conductor.plan.run, done, conductor.plan.rounds, figures)
+    finally:
+        # Who does not wait for the end must find the run's folder left alone.
+        grid.stopped.set()
+        thread.join()
     if errors:
         raise errors[0]

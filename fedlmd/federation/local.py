@@ -5,6 +5,7 @@ For measurements and tests: conductor, strategies, messages and learners are tho
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,19 @@ from fedlmd.progress import Result
 if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
-__all__ = ["LocalGrid"]
+__all__ = ["LocalGrid", "Stopped"]
+
+
+class Stopped(RuntimeError):  # noqa: N818 - the name says it
+    """Whoever started the run does not want its end any more."""
 
 
 class LocalGrid(Grid):
     """A grid whose nodes are handlers in this process; replies come lazily, one worker after the other.
+
+    Attributes:
+        stopped: set by another thread, it lets the worker that is at work answer that it was stopped, and no other one
+            be asked.
 
     Args:
         handlers: each worker's by its name; see ``fedlmd.federation.trainer.serve``.
@@ -32,6 +41,7 @@ class LocalGrid(Grid):
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         # Flower stamps every message with its process's task, which only Flower's own processes have.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        self.stopped = threading.Event()
         self.handlers = dict(enumerate(handlers.items(), start=1))
 
     def get_node_ids(self) -> Iterable[int]:
@@ -39,10 +49,12 @@ class LocalGrid(Grid):
         return list(self.handlers)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:  # noqa: ARG002 - nobody is late here
-        """Answer messages; what a handler could not do is said in its reply."""
+        """Answer messages; what a handler could not do is said in its reply. Raises Stopped."""
         for message in messages:
+            if self.stopped.is_set():
+                raise Stopped("the run was stopped")
             name, handler = self.handlers[message.metadata.dst_node_id]
-            yield pack_reply(message, answer(name, handler, message))
+            yield pack_reply(message, self.answer(name, handler, message))
 
     def set_run(self, run: Run) -> None:
         """Nothing: there is one run."""
@@ -66,14 +78,15 @@ class LocalGrid(Grid):
         """Messages are not kept here."""
         raise NotImplementedError("a federation in one process answers at once; use send_and_receive")
 
-
-def answer(name: str, handler: Handler, message: Message) -> Reply:
-    """What a worker says to a message."""
-    try:
-        request = unpack_request(message)
-        for item in handler(request.action, request.config, request.weights):
-            if isinstance(item, Result):
-                return Reply(name, item.metrics, item.weights)
-    except Exception as error:
-        return Reply(name, error=sentence(error))
-    return Reply(name, error="the worker ended without a result")
+    def answer(self, name: str, handler: Handler, message: Message) -> Reply:
+        """What a worker says to a message."""
+        try:
+            request = unpack_request(message)
+            for item in handler(request.action, request.config, request.weights):
+                if isinstance(item, Result):
+                    return Reply(name, item.metrics, item.weights)
+                if self.stopped.is_set():
+                    return Reply(name, error="the run was stopped")
+        except Exception as error:
+            return Reply(name, error=sentence(error))
+        return Reply(name, error="the worker ended without a result")

@@ -1,5 +1,6 @@
 """Runs in one process: what sites remember between runs, how a liar lies, and errors that reach the caller."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -58,13 +59,27 @@ def test_a_liar_sends_the_reverse_of_what_it_learnt():
 
 
 def test_what_a_run_raises_reaches_who_waits_for_it(tmp_path):
-    conductor = Conductor(LocalGrid({}), Plan("broken", 1, str(tmp_path)), tmp_path, EventLog(tmp_path))
+    grid = LocalGrid({})
+    conductor = Conductor(grid, Plan("broken", 1, str(tmp_path)), tmp_path, EventLog(tmp_path))
 
     def fail():
         raise ValueError("no disk")
 
     with pytest.raises(ValueError, match="no disk"):
-        list(followed(fail, conductor))
+        list(followed(fail, conductor, grid))
+
+
+def test_who_stops_early_leaves_nobody_at_work_in_the_runs_folder(tiny_settings, tmp_path):
+    data = DataConfig(partition=PartitionConfig("labels", 2, (("0", "1"), ("1", "2"))))
+    settings = replace(tiny_settings, data=data, federation=replace(tiny_settings.federation, rounds=50))
+    before = threading.active_count()
+    steps = trained(settings, tmp_path / "run")
+    assert next(steps).done < 50
+    assert threading.active_count() == before + 1
+    steps.close()
+    assert threading.active_count() == before
+    assert len([event for event in EventLog(tmp_path / "run").read() if event["event"] == "round"]) < 50
+    assert not (tmp_path / "run" / "trained.safetensors").exists()
 
 
 def test_rounds_are_trained_once_and_their_bytes_are_counted(tiny_settings, tmp_path):

@@ -105,8 +105,8 @@ def test_a_measurement_can_be_stopped_and_goes_on_and_ends_with_a_result(small, 
     assert rows.keys() == {"fedavg", "mixture"}
     for of in rows.values():
         assert all(0 <= of[name] <= 1 for name in of if name.startswith(("auroc_", "unknown_")))
-    # One shot: the classifier's rounds, and no denoiser in any.
-    assert rows["mixture"]["bytes_up"] < rows["fedavg"]["bytes_up"]
+    # With a single round either sends the classifier twice and the denoiser once.
+    assert rows["mixture"]["bytes_up"] == pytest.approx(rows["fedavg"]["bytes_up"], rel=0.01)
     table = merge_table({"merge": result})
     assert table.count("\n") == 2 + 3
     assert "| mixture |" in table

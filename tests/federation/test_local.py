@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedlmd.federation.local import LocalGrid
+from fedlmd.federation.local import LocalGrid, Stopped
 from fedlmd.federation.messages import pack_request, pack_weights, unpack_reply
 from fedlmd.progress import Progress, Result
 
@@ -61,3 +61,21 @@ def test_it_keeps_no_messages():
     for call in (lambda: grid.push_messages([]), lambda: grid.pull_messages([]), lambda: grid.run):
         with pytest.raises(NotImplementedError, match="in one process"):
             call()
+
+
+def test_a_grid_that_is_stopped_lets_nobody_go_on_and_asks_nobody_else():
+    asked = []
+
+    def stopping(action, config, weights):
+        asked.append(config["number"])
+        grid.stopped.set()
+        yield Progress(action, 1, 2)
+        raise AssertionError("it went on")
+
+    grid = LocalGrid({"a": stopping, "b": stopping})
+    weights = pack_weights({})
+    replies = grid.send_and_receive([pack_request("sums", {"number": node}, weights, node) for node in (1, 2)])
+    assert unpack_reply(next(replies)).error == "the run was stopped"
+    with pytest.raises(Stopped, match="the run was stopped"):
+        next(replies)
+    assert asked == [1]
