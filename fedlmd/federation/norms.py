@@ -88,7 +88,9 @@ class NormBound:
             self.expected += [] if norm is None else [norm]
             if len(self.expected) == self.lacking:
                 break
-        yield from waiting
+        while waiting:
+            # Nothing here holds on to a reply that was given.
+            yield waiting.pop(0)
         yield from replies
 
     @property

@@ -1,9 +1,10 @@
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 
-from fedlmd.federation.norms import NormBound, update_norm
+from fedlmd.federation.norms import FIRST, NormBound, update_norm
 
 
 def judged(bound, norms):
@@ -91,3 +92,22 @@ def test_what_was_usual_outlives_the_process():
     assert (again.check(20.1) is None, again.check(20.0) is None) == (False, True)
     again.go_on({})  # a run of a time when norms were not kept
     assert len(again.state["norms"]) == 4
+
+
+class Update:
+    """Something large that came from a worker."""
+
+
+def test_the_first_replies_are_let_go_one_by_one_as_they_are_given():
+    there, seen = weakref.WeakSet(), []
+
+    def replies():
+        for _ in range(40):
+            update = Update()
+            there.add(update)
+            yield update
+
+    for _ in NormBound(10.0).primed(replies(), lambda update: 1.0):
+        seen.append(len(there))
+    assert seen[0] == FIRST
+    assert max(seen[FIRST:]) <= 3  # the one in use, the one before it, and the next
