@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from safetensors.numpy import load_file
 
 from fedlmd.artifacts import Weights
+from fedlmd.data import LabelledImages, Split, load, some
 from fedlmd.federation.checkpoints import Checkpoint, first_checkpoint
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.local import LocalGrid
@@ -32,6 +33,9 @@ from fedlmd.site import Site
 __all__ = ["bytes_up", "release_of", "trained"]
 
 Steps = Generator[Progress, None, Any]
+
+EVALUATED = 2000
+"""Images of a source that all sites together judge a round's weights on."""
 
 RELEASES, LAST = "releases", "trained.safetensors"
 
@@ -103,12 +107,18 @@ def prepared(settings: Settings, initial: Weights, folder: Path, sites: Path, li
     write_plan(folder, plan, initial)
     handlers, count = {}, settings.data.partition.workers
     for number in range(count):
-        site = Site(f"site-{number}", settings.data, number, releases=folder / "sites" / str(number))
+        site = Site(f"site-{number}", settings.data, number, releases=folder / "sites" / str(number), load=few)
         handler = remembering(Learner(site).handle, sites / f"denoiser-{number}")
         handlers[site.name] = reversing(handler) if number >= count - liars else handler
     grid = LocalGrid(handlers)
     conductor = Conductor(grid, plan, folder, EventLog(folder))
     return Run(conductor, first_checkpoint(folder, shared(plan.merge, initial)), grid)
+
+
+def few(source: str, split: Split, **form: Any) -> LabelledImages:  # noqa: ANN401 - as ``load`` takes them
+    """Images as ``load`` gives them, but few to evaluate on: a benchmark judges its releases itself."""
+    images = load(source, split, **form)
+    return images if split == "train" else some(images, EVALUATED, 0)
 
 
 def remembering(handler: Handler, path: Path) -> Handler:

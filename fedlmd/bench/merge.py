@@ -14,13 +14,13 @@ from torch import Tensor
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT, Answerer, references
 from fedlmd.bench.federated import bytes_up, release_of, trained
-from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, Kind, settings_of
+from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, Kind, classifier_rounds, settings_of
 from fedlmd.bench.record import record
 from fedlmd.bench.tasks import Task, images_of
 from fedlmd.data import LabelledImages
 from fedlmd.detection import separation
 from fedlmd.progress import Progress
-from fedlmd.settings import DIGITS
+from fedlmd.settings import DIGITS, to_mapping
 from fedlmd.training import evaluate
 
 __all__ = ["MergeBench", "figures_of", "measure"]
@@ -28,8 +28,6 @@ __all__ = ["MergeBench", "figures_of", "measure"]
 SCORES = (VERDICT, "mahalanobis", "one-step", "max-logit", "lmd")
 TASK = Task("merge", "digits 0-4 against 5-9", LABELS, tuple(digit for digit in DIGITS if digit not in LABELS))
 TWO_SITES = ("overlapping", "disjoint")
-COMPRESSED = "4-bit"
-"""The compression that the headline figures are of."""
 
 Rows = dict[str, dict[str, dict[str, Any]]]
 
@@ -116,19 +114,21 @@ def row(
 
 def key_of(config: MergeBench, kind: Kind, method: str) -> str:
     """All that a method's figures were made from."""
-    of = METHODS[method]
-    run = (kind.partition, kind.rounds, kind.liars, of.group, dict(of.changes), of.whole)
-    return repr((asdict(config.budget), config.sample, config.dear, *run))
+    own, shared = (settings_of(kind, METHODS[name], config.budget) for name in (method, trainer(method)))
+    return json.dumps([config.sample, config.dear, kind.liars, to_mapping(own), to_mapping(classifier_rounds(shared))])
+
+
+def trainer(method: str) -> str:
+    """The method whose rounds train the classifier that a method's denoiser belongs to."""
+    return method if METHODS[method].whole else "fedavg"
 
 
 def classifier(
     kind: Kind, method: str, budget: Budget, output: Path
 ) -> Generator[Progress, None, tuple[dict[str, Any], float]]:
     """The federation's classifier, trained before any denoiser; and the bytes that a worker sent for it."""
-    of = method if METHODS[method].whole else "fedavg"
-    run = settings_of(kind, METHODS[of], budget)
-    # A merge in a single round leaves the rounds to the classifier.
-    run = replace(run, federation=replace(run.federation, merge="average"))
+    of = trainer(method)
+    run = classifier_rounds(settings_of(kind, METHODS[of], budget))
     folder = output / f"classifier-{of}"
     weights = yield from trained(run, folder, kind.liars)
     return weights, bytes_up(folder)
@@ -199,8 +199,7 @@ def figures_of(rows: Rows) -> dict[str, Any]:
             found[f"auroc_gap_two_sites{suffix}"] = top - many[1]
             found[f"auroc_gap_one_shot{suffix}"] = top - single[1]
             found[f"auroc_plain_averaging{suffix}"] = min(rows[name]["average-own"][score] for name in there)
-            found[f"auroc_loss_compressed{suffix}"] = loss(rows, there, score, COMPRESSED)
-            found[f"auroc_loss_8_bit{suffix}"] = loss(rows, there, score, "8-bit")
+            found |= {f"auroc_loss_{name}{suffix}": of for name, of in losses(rows, there, score).items()}
             found |= {f"best_two_sites{suffix}": many[0], f"best_one_shot{suffix}": single[0]}
         for name in rows.keys() - {"central", "honest", "poisoned", *there}:
             winner, worth = best(rows, [name], score, "rounds", "one shot")
@@ -208,15 +207,26 @@ def figures_of(rows: Rows) -> dict[str, Any]:
     for name in rows.keys() & {"honest", "poisoned"}:
         found |= {f"accuracy_{name}_{method}": of["accuracy"] for method, of in rows[name].items()}
         found |= {f"auroc_{name}_{method}": of["auroc_verdict"] for method, of in rows[name].items()}
-    if there:
-        for method, name in ((COMPRESSED, "bytes_ratio"), ("8-bit", "bytes_ratio_8_bit")):
-            found[name] = min(rows[of]["fedavg"]["bytes_up"] / rows[of][method]["bytes_up"] for of in there)
+    for method, suffix in (("4-bit", ""), ("8-bit", "_8_bit")):
+        if ratios := [
+            rows[of]["fedavg"]["bytes_up"] / rows[of][method]["bytes_up"] for of in having(rows, there, method)
+        ]:
+            found[f"bytes_ratio{suffix}"] = min(ratios)
     return found
 
 
-def loss(rows: Rows, federations: list[str], score: str, method: str) -> float:
-    """What a method of compression costs in AUROC where it costs the most."""
-    return max(float(rows[name]["fedavg"][score] - rows[name][method][score]) for name in federations)
+def having(rows: Rows, federations: list[str], method: str) -> list[str]:
+    """Those federations that a method was measured on."""
+    return [name for name in federations if method in rows[name]]
+
+
+def losses(rows: Rows, federations: list[str], score: str) -> dict[str, float]:
+    """What updates in few bits cost in AUROC where they cost the most; "compressed" are those of the headline."""
+    found = {}
+    for method, name in (("4-bit", "compressed"), ("8-bit", "8_bit")):
+        if measured := having(rows, federations, method):
+            found[name] = max(float(rows[of]["fedavg"][score] - rows[of][method][score]) for of in measured)
+    return found
 
 
 def best(rows: Rows, federations: list[str], score: str, *groups: str) -> tuple[str, float]:

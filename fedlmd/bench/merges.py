@@ -10,7 +10,18 @@ from fedlmd.data import PartitionConfig
 from fedlmd.settings import CalibrationConfig, DataConfig, FederationConfig, ModelConfig, Settings
 from fedlmd.training import TrainingConfig
 
-__all__ = ["CENTRAL", "FEDERATIONS", "LABELS", "METHODS", "Budget", "Kind", "Method", "settings_of"]
+__all__ = [
+    "CENTRAL",
+    "FEDERATIONS",
+    "LABELS",
+    "METHODS",
+    "Budget",
+    "Kind",
+    "Method",
+    "classifier_rounds",
+    "settings_of",
+    "share_of",
+]
 
 Group = Literal["rounds", "one shot"]
 
@@ -26,12 +37,14 @@ class Method:
         title: in words.
         group: whether the sites' denoisers meet round by round, or once.
         changes: of the run's federation settings.
+        models: changes of its networks.
         whole: whether the changes concern the classifier's rounds, too; else all methods share one classifier.
     """
 
     title: str
     group: Group
     changes: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
 
 
@@ -42,6 +55,9 @@ METHODS: dict[str, Method] = {
     "fedadam": Method("FedAdam", "rounds", {"strategy": "fedadam"}),
     "server-ema": Method("FedAvg, moving average of the rounds", "rounds", {"server_ema": 0.5}),
     "partial": Method("FedAvg, way up of the U-Net local", "rounds", {"merge": "partial"}),
+    "learned-head": Method(
+        "FedAvg, the classifier's last layer learned", "rounds", models={"head": "learned"}, whole=True
+    ),
     "median": Method("median", "rounds", {"strategy": "median", "min_replies": 3}, whole=True),
     "trimmed-mean": Method("trimmed mean", "rounds", {"strategy": "trimmed-mean", "min_replies": 5}, whole=True),
     "krum": Method("Krum", "rounds", {"strategy": "krum", "byzantine": 1, "min_replies": 5}, whole=True),
@@ -80,21 +96,22 @@ class Kind:
 
 ROBUST = ("median", "trimmed-mean", "krum")
 ONE_SHOT = ("average-own", "average", "mixture", "union")
-TWO_SITES = ("fedavg", "fedprox", "fedadam", "partial", "8-bit", "4-bit", *ONE_SHOT)
-MANY_SITES = ("fedavg", "fedadam", "server-ema", "partial", "average", "mixture", "union")
+TWO_SITES = ("fedavg", "partial", "4-bit", *ONE_SHOT)
+DISJOINT = ("fedavg", "learned-head", "fedprox", "fedadam", "partial", "8-bit", "4-bit", *ONE_SHOT)
+MANY_SITES = ("fedavg", "server-ema", "partial", "average", "mixture", "union")
 
 FEDERATIONS: dict[str, Kind] = {
     "overlapping": Kind(
         "two sites, {0, 1, 2, 3} and {0, 1, 2, 4}",
         PartitionConfig("labels", 2, (("0", "1", "2", "3"), ("0", "1", "2", "4"))),
-        20,
+        50,
         TWO_SITES,
     ),
     "disjoint": Kind(
         "two sites, {0, 1, 2} and {3, 4}",
         PartitionConfig("labels", 2, (("0", "1", "2"), ("3", "4"))),
-        20,
-        TWO_SITES,
+        50,
+        DISJOINT,
     ),
     "single": Kind(
         "five sites, one digit each", PartitionConfig("labels", 5, tuple((digit,) for digit in LABELS)), 30, MANY_SITES
@@ -146,15 +163,24 @@ def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
         base,
         labels=LABELS,
         seed=budget.seed,
-        models=budget.models,
+        models=replace(budget.models, **method.models),
         data=DataConfig(partition=kind.partition),
-        classifier=share_of(base.classifier, budget.classifier // sites, kind.rounds, 0.9),
+        classifier=share_of(base.classifier, budget.classifier // sites, kind.rounds, 0.0 if kind.rounds > 1 else 0.9),
         denoiser=share_of(base.denoiser, budget.denoiser // sites, 1 if alone else kind.rounds, 0.98),
         calibration=CalibrationConfig(
             images=max(20, budget.calibration // sites), described=max(400, budget.described // sites)
         ),
         federation=replace(federation, **method.changes),
     )
+
+
+def classifier_rounds(run: Settings) -> Settings:
+    """A run that trains the classifier alone, and gives the average of about the last tenth of its rounds.
+
+    A merge in a single round leaves all rounds to the classifier.
+    """
+    decay = max(0.0, 1 - 10 / run.federation.rounds)
+    return replace(run, federation=replace(run.federation, merge="average", server_ema=decay))
 
 
 def share_of(config: TrainingConfig, steps: int, rounds: int, ema: float) -> TrainingConfig:

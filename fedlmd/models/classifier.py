@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ class ClassifierConfig:
         dropout: share of the pooled features that is zeroed in training, in [0, 1).
         views: how many turned copies of an image it tells apart, 1, 4 or 8, see ``turned``. With more than one it has
             to learn what makes a label's shape beyond what tells the labels apart, which is what shows unseen labels.
+        head: the last layer is "fixed" as it begins, or "learned".
     """
 
     image_size: int = 28
@@ -36,6 +38,7 @@ class ClassifierConfig:
     patch: int = 2
     dropout: float = 0.25
     views: int = 4
+    head: Literal["fixed", "learned"] = "fixed"
 
     def __post_init__(self) -> None:
         """Refuse a shape that cannot be built, with the reason."""
@@ -56,6 +59,10 @@ class CNN(nn.Module):
     label augmentation: Lee, Hwang & Shin 2020, eq. 4 and 5). GroupNorm rather than BatchNorm: running statistics of
     sites with different labels do not average. Pooling is the cubic mean (GeM: Radenović, Tolias & Chum 2019, eq. 3),
     between the mean, which strokes far from a feature dilute, and the maximum, which one position decides.
+
+    A fixed head (Hoffer, Hubara & Soudry 2018) has orthonormal rows, as far as the features have so many dimensions:
+    each label has its direction in the embedding from the start, and the same one at every site. A learned one drifts
+    apart between sites with different labels, as each turns it away from the labels that it lacks (Li et al. 2023).
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -65,6 +72,10 @@ class CNN(nn.Module):
         self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(widths[-1], config.classes * config.views)
+        if config.head == "fixed":
+            nn.init.orthogonal_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+            self.head.requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of each label for images in [-1, 1]: the mean over the views of the image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fedlmd.data import PartitionConfig
 from fedlmd.detection import FAST, LMDConfig, OneStepConfig, SiteCalibration
@@ -41,12 +42,14 @@ class ModelConfig:
         denoiser: channels of the denoiser's resolutions.
         blocks: residual blocks of each of the denoiser's resolutions.
         views: views that the classifier tells apart, 1, 4 or 8.
+        head: the classifier's last layer is "fixed" as it begins, or "learned".
     """
 
     classifier: tuple[int, ...] = (32, 64, 96)
     denoiser: tuple[int, ...] = (64, 64)
     blocks: int = 1
     views: int = 4
+    head: Literal["fixed", "learned"] = "fixed"
 
 
 @dataclass(frozen=True)

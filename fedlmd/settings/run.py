@@ -79,8 +79,9 @@ class Settings:
     @property
     def classifier_config(self) -> ClassifierConfig:
         """Shape of the classifier."""
-        widths, views = self.models.classifier, self.models.views
-        return ClassifierConfig(self.image_size, self.channels, len(self.labels), widths, views=views)
+        of = self.models
+        form = (self.image_size, self.channels, len(self.labels))
+        return ClassifierConfig(*form, of.classifier, views=of.views, head=of.head)
 
     @property
     def denoiser_config(self) -> DenoiserConfig:

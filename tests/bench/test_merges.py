@@ -1,10 +1,12 @@
 """The federations of the merge benchmark, and what their runs may spend."""
 
+from dataclasses import replace
+
 import pytest
 
-from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, settings_of
+from fedlmd.bench.merges import CENTRAL, FEDERATIONS, LABELS, METHODS, Budget, classifier_rounds, settings_of
 from fedlmd.data import load, partition
-from fedlmd.settings import FederationConfig, from_mapping, to_mapping
+from fedlmd.settings import FederationConfig, ModelConfig, from_mapping, to_mapping
 
 EVERY = {"central": CENTRAL, **FEDERATIONS}
 
@@ -28,10 +30,22 @@ def test_every_site_has_images_and_together_they_have_all(kind):
     assert min(shares) > 500
 
 
-def test_methods_change_federation_settings_that_there_are():
+def test_a_classifier_is_the_average_of_the_last_tenth_of_many_rounds_and_the_last_of_few():
+    decays = {}
+    for kind in EVERY.values():
+        run = classifier_rounds(settings_of(kind, METHODS["fedavg"], Budget()))
+        assert run.classifier.ema == (0.9 if kind.workers == 1 else 0.0)
+        assert run.federation.merge == "average"
+        decays[kind.rounds] = run.federation.server_ema
+    assert decays == pytest.approx({1: 0, 10: 0, 20: 0.5, 30: 2 / 3, 50: 0.8})
+
+
+def test_methods_change_settings_that_there_are_and_a_classifier_of_another_shape_is_trained_for_itself():
     for method in METHODS.values():
         settings = FederationConfig(min_workers=5, **method.changes)
         assert (settings == FederationConfig(min_workers=5)) == (method.changes == {})
+        assert (replace(ModelConfig(), **method.models) == ModelConfig()) == (method.models == {})
+        assert method.whole or not method.models
 
 
 def test_all_federations_and_methods_are_named_alike():

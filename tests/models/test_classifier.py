@@ -55,7 +55,23 @@ def test_an_image_without_any_feature_still_has_a_gradient():
         model.stages[-1].norm2.weight.zero_()
         model.stages[-1].norm2.bias.zero_()
     model(torch.zeros(1, 1, 28, 28)).sum().backward()
-    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.requires_grad)
+
+
+def test_a_fixed_head_gives_each_label_and_view_a_direction_at_right_angles_to_all_others():
+    head = build(classes=4).head
+    torch.testing.assert_close(head.weight @ head.weight.T, torch.eye(16))
+    assert not head.bias.any()
+    assert not any(parameter.requires_grad for parameter in head.parameters())
+
+
+def test_a_fixed_head_of_more_labels_than_dimensions_covers_all_dimensions_alike():
+    head = build(classes=10).head
+    torch.testing.assert_close(head.weight.T @ head.weight, torch.eye(16))
+
+
+def test_a_learned_head_is_a_parameter_like_others():
+    assert all(parameter.requires_grad for parameter in build(head="learned").parameters())
 
 
 def test_the_embedding_is_what_the_head_sees_of_every_view_in_turn():
