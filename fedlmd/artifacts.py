@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "releases",
     "save",
+    "write_arrays",
     "write_through",
 ]
 
@@ -184,3 +185,15 @@ def write_through(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_arrays(path: Path, weights: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays as a safetensors file, whole or not at all. Raises OSError; what was there before is whole then."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        tensors = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+        write_through(part, save_tensors(tensors, dict(metadata) if metadata else None))
+        os.replace(part, path)
+    finally:
+        # What a full disk took of it is room that others need.
+        part.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ Karimireddy et al. 2019), so that over the rounds nothing is lost but the last r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,10 +17,10 @@ __all__ = [
     "BLOCK",
     "NIBBLES",
     "SCALES",
-    "ErrorFeedback",
     "change",
     "check_packed",
     "check_quantised",
+    "compress",
     "packed",
     "quantise",
     "restore",
@@ -115,51 +114,22 @@ def check_quantised(update: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Sent:
-    """An update of which the sender does not know yet whether it was averaged.
-
-    Args:
-        number: its round.
-        owed: what remains to be sent if it was.
-    """
-
-    number: int
-    owed: Weights
-
-
-class ErrorFeedback:
-    """What a sender still owes to a run: the part of its changes that its updates could not express.
+def compress(changed: Weights, owed: Weights, bits: int = 8) -> tuple[Weights, Weights]:
+    """A round's change together with what is owed to the run, in few bits; and what remains to be sent after that.
 
     An update that was late or refused is lost, as whole weights are that are late or refused: the next one starts from
-    another place, and a broken one must not come back. What was owed before it is owed still. A sender that restarts
-    owes nothing; what it forgets is half a scale of each value at most.
+    another place, and a broken one must not come back. What was owed before it is owed still.
+
+    Args:
+        changed: as ``change`` gives it.
+        owed: the remainder of the last update that was averaged; empty when there is none.
+        bits: of a value, 8 or 4; with 4 the update is packed.
     """
-
-    def __init__(self) -> None:
-        self.run: str | None = None
-        self.owed: Weights = {}
-        self.sent: Sent | None = None
-
-    def compress(self, changed: Weights, *, run: str, number: int, averaged: int, bits: int = 8) -> Weights:
-        """Quantise a round's change together with what is owed to the run.
-
-        Args:
-            changed: as ``change`` gives it.
-            run: the run's name; another one than the last time starts anew.
-            number: the round.
-            averaged: the last round of the run in which this sender's update was averaged, 0 for none.
-            bits: of a value, 8 or 4; with 4 the update is packed.
-        """
-        if run != self.run:
-            self.run, self.owed, self.sent = run, {}, None
-        if self.sent is not None and self.sent.number == averaged:
-            self.owed = self.sent.owed
-        whole = {name: array + self.owed[name] for name, array in changed.items()} if self.owed else changed
-        update = quantise(whole, bits)
-        written = restore(update)
-        self.sent = Sent(number, {name: whole[name] - written[name] for name in whole})
-        return packed(update) if bits == 4 else update
+    whole = {name: array + owed[name] for name, array in changed.items()} if owed else changed
+    update = quantise(whole, bits)
+    written = restore(update)
+    remains = {name: whole[name] - written[name] for name in whole}
+    return packed(update) if bits == 4 else update, remains
 
 
 def joined(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -15,10 +15,11 @@ import torch
 from fedlmd import artifacts
 from fedlmd.answer import VERDICT
 from fedlmd.artifacts import Weights, half
-from fedlmd.compression import BITS, ErrorFeedback, change
+from fedlmd.compression import BITS, change, compress
 from fedlmd.data import some
 from fedlmd.detection import Sketch, directions, moments, scored
 from fedlmd.fitting import fit, norms
+from fedlmd.memory import Kept, Memory
 from fedlmd.networks import DENOISING, Networks, build, detectors
 from fedlmd.progress import Progress, Result
 from fedlmd.self_test import SelfTest
@@ -39,7 +40,7 @@ PARTS = ("classifier", "denoiser")
 
 @final
 class Learner:
-    """A site at work. It keeps images and scores in memory between the messages of a run.
+    """A site at work. It keeps images and scores between the messages of a run.
 
     Args:
         site: where the images are.
@@ -49,10 +50,8 @@ class Learner:
         self.site = site
         self.loaded: tuple[Settings, SiteImages] | None = None
         self.found = SiteScores()
-        self.feedback = ErrorFeedback()
+        self.memory = Memory(site.memory)
         self.evaluated: tuple[Settings, dict[str, torch.Tensor], Evaluation] | None = None
-        self.run = ""
-        self.kept: Weights = {}
 
     def handle(self, action: str, config: Mapping[str, Any], weights: Weights) -> Iterator[Progress | Result]:
         """Do what a message asks for.
@@ -67,15 +66,18 @@ class Learner:
             ValueError: on an unknown action.
         """
         if action == "install":
-            self.feedback = ErrorFeedback()  # the run's rounds are over
+            self.memory.forget()  # the run's rounds are over
             self.install(config["card"], weights)
             yield Result()
             return
         settings = from_mapping(config["settings"])
+        if action in ("train", "denoiser"):
+            self.memory.open(str(config.get("run", "")))
         if action == "train":
-            yield from self.update(settings, weights, config)
+            averaged = int(config.get("averaged", {}).get(self.site.name, 0))
+            yield from self.train(settings, weights, int(config["round"]), averaged)
         elif action == "denoiser":
-            yield from self.denoiser(settings, weights, str(config["run"]))
+            yield from self.denoiser(settings, weights)
         elif action == "sums":
             yield Result(weights=self.sums(settings, weights))
         elif action == "moments":
@@ -102,34 +104,35 @@ class Learner:
             self.loaded = (settings, self.site.images(settings))
         return self.loaded[1]
 
-    def start(self, settings: Settings, weights: Weights, run: str) -> Networks:
+    def start(self, settings: Settings, weights: Weights, number: int) -> Networks:
         """The networks that a round starts from: the global weights, and what this site keeps of its own beside them.
 
         Args:
             settings: of the run.
             weights: those that all sites share; the others are the site's own from its last round in this run, at first
                 the settings' initial ones, which are alike everywhere.
-            run: the run's id.
+            number: the round, from 1; after the last one that and 1.
         """
-        if run != self.run:
-            self.run, self.kept = run, {}
-        initial = build(settings).weights()
-        return build(settings, {**initial, **self.kept, **weights})
+        return build(settings, {**build(settings).weights(), **self.memory.own(number), **weights})
 
-    def train(self, settings: Settings, weights: Weights, number: int, run: str = "") -> Iterator[Progress | Result]:
-        """One round: judge the global weights, train the networks that they are of, give their new ones.
+    def train(
+        self, settings: Settings, weights: Weights, number: int, averaged: int = 0
+    ) -> Iterator[Progress | Result]:
+        """One round: judge the global weights, train the networks that they are of, give their new ones or the change.
 
         Args:
             settings: of the run.
             weights: the global weights, of both networks or of parts.
             number: the round, from 1.
-            run: the run's id.
+            averaged: the last round in which this site's update was averaged, 0 for none; asked where updates are
+                compressed.
 
         The result's figures are "num-examples"; "accuracy", "evaluation-loss" and "evaluation-images" of the global
-        weights; "seconds-training" with the images at hand; and of each network its loss at the end ("classifier-loss")
-        and how far it moved ("classifier-norm").
+        weights; "seconds-loading" of images and networks, and "seconds-training" from there on; and of each network its
+        loss at the end ("classifier-loss") and how far it moved ("classifier-norm").
         """
-        images, networks = self.images(settings), self.start(settings, weights, run)
+        asked = time.monotonic()
+        images, networks = self.images(settings), self.start(settings, weights, number)
         start = time.monotonic()
         before = self.judged(settings, networks)
         yield Progress("evaluation", 1, 1, {"accuracy": before.accuracy})
@@ -145,18 +148,37 @@ class Learner:
                 losses[f"{part}-loss"] = progress.metrics["loss"]
                 yield progress
         trained = networks.weights()
-        self.kept = {name: array for name, array in trained.items() if name not in weights}
-        update = {name: trained[name] for name in weights}
         figures = {
             "num-examples": len(images.training),
             "accuracy": before.accuracy,
             "evaluation-loss": before.loss,
             "evaluation-images": before.images,
+            "seconds-loading": start - asked,
             "seconds-training": time.monotonic() - start,
             **losses,
-            **norms(change(update, weights)),
+            **norms(change({name: trained[name] for name in weights}, weights)),
         }
-        yield Result(figures, update)
+        yield Result(figures, self.update(settings, trained, weights, number, averaged))
+
+    def update(self, settings: Settings, trained: Weights, weights: Weights, number: int, averaged: int) -> Weights:
+        """What the server gets of a round: new weights, or their changes in few bits; what it does not get is kept.
+
+        Args:
+            settings: of the run.
+            trained: all weights of the networks after the round.
+            weights: the global weights before it.
+            number: the round.
+            averaged: as for ``train``.
+        """
+        update: Weights = {name: trained[name] for name in weights}
+        owed: Weights = {}
+        if settings.federation.compression in BITS:
+            bits = BITS[settings.federation.compression]
+            update, owed = compress(change(update, weights), self.memory.owed(averaged), bits)
+        parts = {name.partition(".")[0] for name in weights}
+        own = {n: array for n, array in trained.items() if n not in weights and n.partition(".")[0] in parts}
+        self.memory.keep(number, Kept(own, owed), averaged)
+        return update
 
     def judged(self, settings: Settings, networks: Networks) -> Evaluation:
         """Accuracy and loss of a classifier on the evaluation images; those of the last one when it is the same."""
@@ -167,15 +189,15 @@ class Learner:
             self.evaluated = before = (settings, state, found)
         return before[2]
 
-    def denoiser(self, settings: Settings, weights: Weights, run: str) -> Iterator[Progress | Result]:
+    def denoiser(self, settings: Settings, weights: Weights) -> Iterator[Progress | Result]:
         """This site's own denoiser, for a merge that averages none, and how its scores lie on held-back images.
 
         Args:
             settings: of the run; the denoiser is trained by them, but for the merge "partial", where it has been.
             weights: the final classifier's, and of the denoiser what all sites share.
-            run: the run's id.
         """
-        networks, images = self.start(settings, weights, run), self.images(settings)
+        networks = self.start(settings, weights, settings.federation.rounds + 1)
+        images = self.images(settings)
         if settings.federation.initial == "own":
             own = build(replace(settings, seed=settings.seed + 1 + self.site.worker))
             networks = replace(networks, denoiser=own.denoiser)
@@ -193,25 +215,6 @@ class Learner:
             "stds": [one.std for one in of],
         }
         yield Result(figures, {n: array for n, array in networks.weights().items() if n.startswith("denoiser.")})
-
-    def update(self, settings: Settings, weights: Weights, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
-        """A round of training, and what the server gets of it: new weights, or their changes in few bits.
-
-        Args:
-            settings: of the run.
-            weights: the global weights.
-            config: "round"; "run" and "averaged" where updates are compressed.
-        """
-        number = int(config["round"])
-        for step in self.train(settings, weights, number, str(config.get("run", ""))):
-            if isinstance(step, Result) and settings.federation.compression in BITS:
-                averaged = int(config.get("averaged", {}).get(self.site.name, 0))
-                changed = change(step.weights, weights)
-                bits, run = BITS[settings.federation.compression], str(config["run"])
-                update = self.feedback.compress(changed, run=run, number=number, averaged=averaged, bits=bits)
-                yield Result(step.metrics, update)
-            else:
-                yield step
 
     @torch.inference_mode()
     def sums(self, settings: Settings, weights: Weights) -> Weights:
@@ -296,7 +299,8 @@ def build_handler() -> Callable[[str, Mapping[str, Any], Weights], Iterator[Prog
     try:
         told = json.loads(os.environ[SITE])
         data = from_mapping(told["settings"]).data
-        site = Site(told["name"], data, told["worker"], Path(told["root"]), Path(told["releases"]))
+        root, releases, memory = (Path(told[name]) for name in ("root", "releases", "memory"))
+        site = Site(told["name"], data, told["worker"], root, releases, memory)
     except (KeyError, ValueError) as error:
         raise SettingsError(f"the variable {SITE} does not describe a site: {error!r}") from None
     return Learner(site).handle

@@ -39,6 +39,7 @@ class Site:
         worker: which share, from 0.
         root: the folder that paths in requests must stay in; None allows any.
         releases: the folder that releases are installed in; None for a site that keeps none.
+        memory: the folder of what it keeps from round to round; None keeps that in its process alone.
         load: what loads a source, as ``fedlmd.data.load`` does.
     """
 
@@ -47,6 +48,7 @@ class Site:
     worker: int = 0
     root: Path | None = None
     releases: Path | None = None
+    memory: Path | None = None
     load: Callable[..., LabelledImages] = field(default=load, repr=False, compare=False)
 
     def images(

@@ -15,6 +15,7 @@ from fedlmd.artifacts import half
 from fedlmd.compression import check_quantised, restore
 from fedlmd.data import PartitionConfig, some, to_unit_range
 from fedlmd.detection import LEVELS, Moments, Sketch, directions, fuse, pooled
+from fedlmd.federation.merge import shared
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
 from fedlmd.federation.release import finish_release
@@ -32,8 +33,8 @@ LISTS = (("0", "1"), ("1", "2"))
 
 
 def sites(**options):
-    shared = DataConfig(partition=PartitionConfig("labels", 2, LISTS))
-    return [Learner(Site(f"site-{worker}", shared, worker, **options)) for worker in range(2)]
+    data = DataConfig(partition=PartitionConfig("labels", 2, LISTS))
+    return [Learner(Site(f"site-{worker}", data, worker, **options)) for worker in range(2)]
 
 
 def ask(learner, action, settings, weights=None, **config):
@@ -148,26 +149,48 @@ def test_changes_in_8_bits_train_as_well_as_whole_weights(federation, tiny_setti
 def test_a_learner_owes_what_its_last_averaged_update_could_not_say_until_the_release_is_there(quick, tmp_path):
     settings, weights = with_compression(quick), build(quick).weights()
     learner = sites(releases=tmp_path)[0]
-    debts = []
     for number, averaged in ((1, {}), (2, {"site-0": 1}), (3, {"site-0": 1})):
-        ask(learner, "train", settings, weights, round=number, run="r", averaged=averaged)
-        debts.append(learner.feedback.owed)
-    assert debts[0] == {}
-    assert any(array.any() for array in debts[1].values())
-    assert debts[2] is debts[1], "the update of the second round was not averaged"
+        told = {"round": number, "run": "r", "averaged": averaged}
+        update, forgetful = (ask(of, "train", settings, weights, **told)[1].weights for of in (learner, sites()[0]))
+        same = all(np.array_equal(array, forgetful[name]) for name, array in update.items())
+        assert same == (number == 1), "what is owed of round 1 travels with the rounds after it"
+    assert learner.memory.owed(1)
     ask(learner, "install", settings, weights, card={})
-    assert learner.feedback.owed == {}
-    assert learner.feedback.sent is None
+    assert learner.memory.owed(1) == {}
 
 
 def test_work_that_is_cancelled_leaves_what_is_owed_as_it_was(quick):
     settings, weights, learner = with_compression(quick), build(quick).weights(), sites()[0]
     ask(learner, "train", settings, weights, round=1, run="r", averaged={})
-    sent = learner.feedback.sent
+    rounds = dict(learner.memory.rounds)
     steps = learner.handle("train", {"settings": to_mapping(settings), "round": 2, "run": "r"}, weights)
     assert isinstance(next(steps), Progress)
     steps.close()
-    assert learner.feedback.sent is sent
+    assert learner.memory.rounds == rounds
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_trainer_that_dies_between_the_rounds_goes_on_with_its_own_layers_and_what_it_owes(quick, tmp_path, restarts):
+    """Rounds 1, 2, 2 again (as after a resume) and 3, each perhaps by a new process; against rounds 1, 2, 3 of one."""
+    federation = FederationConfig(rounds=3, merge="partial", compression="8-bit")
+    settings = replace(quick, federation=federation, denoiser=replace(quick.denoiser, steps=6))
+    weights = shared("partial", build(settings).weights())
+
+    def done(learners, numbers):
+        for number, learner in zip(numbers, learners, strict=True):
+            averaged = {"site-0": number - 1}
+            yield number, ask(learner, "train", settings, weights, round=number, run="r", averaged=averaged)[1].weights
+        yield "own", ask(learner, "denoiser", settings, weights, run="r")[1].weights
+
+    def site():
+        return Learner(replace(sites()[0].site, memory=tmp_path))
+
+    expected = dict(done([sites()[0]] * 3, (1, 2, 3)))
+    learners = [site() for _ in range(4)] if restarts else [site()] * 4
+    for number, found in done(learners, (1, 2, 2, 3)):
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, expected[number][name], err_msg=f"{name} of round {number}")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["round-002.safetensors", "round-003.safetensors"]
 
 
 def test_the_gaussians_are_those_of_the_embeddings_of_all_sites_training_images(federation, tiny_settings):
@@ -411,6 +434,7 @@ def test_a_process_learns_from_its_environment_which_site_it_works_for(monkeypat
         "worker": 1,
         "root": str(tmp_path),
         "releases": str(tmp_path / "releases"),
+        "memory": str(tmp_path / "memory"),
     }
     monkeypatch.setenv(SITE, json.dumps(told))
     handle = build_handler()

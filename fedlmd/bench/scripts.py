@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -99,6 +100,35 @@ def trainer_killed(scene: Scene) -> None:
     assert trainer.pid is not None  # noqa: S101 - it works on a round
     os.kill(trainer.pid, signal.SIGKILL)
     scene.stage.open(2)
+    scene.end()
+
+
+def trainer_frozen(scene: Scene) -> None:
+    """The trainer of a worker stands still in the middle of a round, and never answers again."""
+    at_round_2(scene)
+    trainer = scene.stage.workers[BAD].trainer
+    assert trainer.pid is not None  # noqa: S101 - it works on a round
+    os.kill(trainer.pid, signal.SIGSTOP)
+    scene.stage.open(2)
+    scene.end()
+
+
+def worker_asleep(scene: Scene) -> None:
+    """All of a worker's processes stand still, as on a machine that sleeps or lost its network, and go on later."""
+    scene.begin(gates=[2, 3])
+    scene.reach(2)
+    scene.now()
+    worker = scene.stage.workers[BAD]
+    worker.trainer.patience = math.inf  # on a machine that sleeps, who keeps it running sleeps too
+    groups = worker.pids
+    for group in groups:
+        os.killpg(group, signal.SIGSTOP)
+    scene.stage.open(2)
+    scene.seen("round", round=2)
+    for group in groups:
+        os.killpg(group, signal.SIGCONT)
+    scene.wait(lambda: scene.stage.at_work([BAD]), "the worker that woke up, in round 3")
+    scene.stage.open(3)
     scene.end()
 
 
@@ -254,6 +284,20 @@ FAULTS = (
         "a worker's trainer is killed in round 2, not its SuperNode",
         MISSED,
         trainer_killed,
+        (ALL, OTHERS, ALL),
+    ),
+    Fault(
+        "trainer-frozen",
+        "a worker's trainer stands still in round 2 and never answers again",
+        MISSED,
+        trainer_frozen,
+        (ALL, OTHERS, ALL),
+    ),
+    Fault(
+        "worker-asleep",
+        "a worker's machine sleeps in round 2 and wakes up after it",
+        MISSED,
+        worker_asleep,
         (ALL, OTHERS, ALL),
     ),
     Fault("nan", "a worker sends NaN", REFUSED, spoilt("nan", "not finite"), LEFT_OUT),

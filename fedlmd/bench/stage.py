@@ -29,6 +29,9 @@ from fedlmd.node.runs import ServerRuns
 
 __all__ = ["INITIAL", "Stage", "StageError", "Worker", "stage", "wait_for"]
 
+TRAINER_PATIENCE = 15.0
+"""Seconds that a trainer may stand still; shorter than a node's, as trainers without torch start at once."""
+
 INITIAL: dict[str, np.ndarray] = {
     "classifier.w": np.zeros((2, 3), np.float32),
     "denoiser.w": np.ones(5, np.float32),
@@ -56,7 +59,8 @@ class Worker:
         (home / "logs").mkdir(parents=True, exist_ok=True)
         environment = {**flower_environment(home, "127.0.0.1"), **self.line.environment()}
         command = [sys.executable, "-m", "fedlmd.bench.numpy_trainer", name]
-        self.trainer = Child(command, environment, home / "logs" / "trainer.log", home)
+        log = home / "logs" / "trainer.log"
+        self.trainer = Child(command, environment, log, home, answers=self.line.answers, patience=TRAINER_PATIENCE)
         self.engine = WorkerEngine(home, name, superlink, free_port(), self.line.environment())
 
     def start(self) -> None:

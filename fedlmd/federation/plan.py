@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from fedlmd.aggregation import ROBUST, STRATEGIES, WEIGHTINGS, least_replies
-from fedlmd.artifacts import write_through
+from fedlmd.artifacts import write_arrays
 from fedlmd.compression import BITS
 from fedlmd.federation.merge import MERGES
 
@@ -187,15 +186,10 @@ def read_plan(run_dir: Path) -> tuple[Plan, dict[str, np.ndarray]]:
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, whole or not at all. Raises NotWritten."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        write_through(part, save({name: np.ascontiguousarray(array) for name, array in weights.items()}))
-        os.replace(part, path)
+        write_arrays(path, weights)
     except OSError as error:
         raise NotWritten(
             f"{path.name} could not be written to {path.parent} ({error.strerror}): make room there; "
             "what was written before is whole"
         ) from None
-    finally:
-        # What a full disk took of it is the room that the diary's last word needs.
-        part.unlink(missing_ok=True)

@@ -1,20 +1,26 @@
-"""A program that is kept running: started, started again when it dies, and ended with all that it started itself."""
+"""A program that is kept running: started anew when it dies or stands still, ended with all that it started itself."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["Child", "end_group", "flower_environment", "program"]
 
 LARGEST_LOG = 10_000_000
 FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.5, 30.0, 60.0
+# Seconds between two looks at whether a program still answers, and for how long it may not.
+LOOK, PATIENCE = 5.0, 120.0
+
+log = logging.getLogger(__name__)
 
 
 def program(name: str) -> str:
@@ -56,9 +62,21 @@ class Child:
         environment: its whole environment.
         log: file that its output is appended to; put aside as ``*.old`` when it is over 10 MB at a start.
         home: its working folder.
+        answers: whether the program answers, asked again and again; None when there is no way to ask it.
+        patience: seconds without an answer, from its start on too, after which the program is ended and started anew.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, home: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        home: Path,
+        *,
+        answers: Callable[[], bool] | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.answers, self.patience = answers, patience
         self.command = [sys.executable, "-m", "fedlmd.federation.leash", str(os.getpid()), *command]
         self.environment, self.log, self.home = dict(environment), log, home
         self.starts = 0
@@ -103,11 +121,27 @@ class Child:
             self._started.set()
             if self._stopping.is_set():
                 end_group(self._process.pid, 0.0)
-            self._process.wait()
+            self._attend(self._process)
             # What a dead program leaves behind would get in the way of the next one.
             end_group(self._process.pid, 1.0)
             pause = FIRST_PAUSE if time.monotonic() - began > STABLE else min(2 * pause, LONGEST_PAUSE)
             self._stopping.wait(pause)
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when the program has died or, where it can be asked, when it has not answered for too long."""
+        if self.answers is None:
+            process.wait()
+            return
+        answered = time.monotonic()
+        while process.poll() is None:
+            if self.answers():
+                answered = time.monotonic()
+            elif time.monotonic() - answered > self.patience:
+                log.warning("%s has not answered for %.0f s and is started anew", self.log.stem, self.patience)
+                # What stands still hears no request to end.
+                end_group(process.pid, 0.0)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(min(LOOK, self.patience / 4))
 
     def _launch(self) -> subprocess.Popen[bytes]:
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:

@@ -20,8 +20,9 @@ class RoundRecord:
         began: when they were, in seconds of the monotonic clock.
         bytes_down: that each of them was sent.
         workers: name and metrics of each good reply; beside its own metrics "bytes-down" and "bytes-up", and where the
-            grid tells it "seconds-reply" (from the question to the reply) and "seconds-waiting" (those of them that the
-            worker did not train: for Flower's processes and looks, the way of the weights, the loading of images).
+            grid tells it, "seconds-reply" (from the question to the reply), "seconds-transfer" (those of them that the
+            worker neither loaded images nor trained: the way of the weights, Flower's processes and looks) and
+            "seconds-waiting" (from the reply to the end of the round, for the slower workers).
         refused: name and reason of each reply that was not averaged.
         metrics: the good replies' metrics, averaged by number of examples.
         aggregated: whether the round changed the weights.
@@ -35,6 +36,14 @@ class RoundRecord:
     refused: list[dict[str, str]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     aggregated: bool = False
+
+    def end(self) -> None:
+        """No reply is waited for any more: note how long each good one lay here until then."""
+        took = time.monotonic() - self.began
+        for worker in self.workers:
+            metrics = worker["metrics"]
+            if "seconds-reply" in metrics:
+                metrics["seconds-waiting"] = round(max(0.0, took - metrics["seconds-reply"]), 3)
 
     def event(self) -> dict[str, Any]:
         """The record as the fields of an event."""
@@ -55,9 +64,10 @@ def reasons_of(refused: list[dict[str, str]]) -> str:
 
 
 def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, float]:
-    """How long a reply took, and how much of that the worker did not train, where both are known."""
+    """How long a reply took, and how much of that was the way to the worker and back, where both are known."""
     if took is None:
         return {}
-    trained = metrics.get("seconds-training")
-    waiting = {"seconds-waiting": round(max(0.0, took - trained), 3)} if isinstance(trained, int | float) else {}
-    return {"seconds-reply": round(took, 3), **waiting}
+    worked = [metrics.get(f"seconds-{part}", 0.0) for part in ("loading", "training")]
+    if "seconds-training" not in metrics or not all(isinstance(of, int | float) for of in worked):
+        return {"seconds-reply": round(took, 3)}
+    return {"seconds-reply": round(took, 3), "seconds-transfer": round(max(0.0, took - sum(worked)), 3)}

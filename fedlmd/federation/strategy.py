@@ -156,6 +156,7 @@ class Guard(FedAvg):
                 good += 1
                 self.add(reply)
                 self.figures.add(flat(reply.metrics), reply.metrics[NUM_EXAMPLES])
+        self.record.end()
         if good < self.plan.min_replies:
             self.keep(good)
             return None, None

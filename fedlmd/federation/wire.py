@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ __all__ = [
 
 # AF_UNIX takes 108 bytes on Linux and 104 on macOS, the end mark included.
 LONGEST_PATH = 100
+# Seconds within which a trainer greets who calls it, also while it works; one that does not stands still.
+GREETING_SECONDS = 10.0
 SOCKET, KEY = "FEDLMD_TRAINER_SOCKET", "FEDLMD_TRAINER_KEY"
 
 
@@ -165,6 +169,14 @@ class TrainerClient:
         progress = Progress(**fields["progress"]) if fields["progress"] else None
         return TrainerStatus(fields["busy"], fields["action"], progress)
 
+    def answers(self) -> bool:
+        """Whether there is a trainer that answers."""
+        try:
+            self.status()
+        except TrainerUnreachable:
+            return False
+        return True
+
     def wait(self, seconds: float) -> None:
         """Wait until the trainer answers. Raises TrainerUnreachable when it does not within ``seconds``."""
         deadline = time.monotonic() + seconds
@@ -183,7 +195,7 @@ class TrainerClient:
         return bool(self._question("cancel", timeout).fields["busy"])
 
     def _question(self, kind: str, timeout: float) -> Frame:
-        with self._connect() as line:
+        with self._connect(timeout) as line:
             try:
                 write_frame(line, kind)
                 if line.poll(timeout):
@@ -192,14 +204,37 @@ class TrainerClient:
                 raise TrainerUnreachable(f"the trainer went away ({error!r})") from None
         raise TrainerUnreachable(f"the trainer at {self.socket_path} did not answer within {timeout:g} seconds")
 
-    def _connect(self) -> Connection:
+    def _connect(self, timeout: float = GREETING_SECONDS) -> Connection:
+        """A line to the trainer, once both have shown that they know the key.
+
+        ``multiprocessing.connection.Client`` does the same, but waits for ever where the trainer stands still.
+        """
         check_socket_path(self.socket_path)
-        try:
-            return Client(str(self.socket_path), family="AF_UNIX", authkey=self.authkey)
-        except AuthenticationError:
-            raise TrainerUnreachable(f"the trainer at {self.socket_path} does not take this key") from None
-        except (EOFError, OSError) as error:
-            raise TrainerUnreachable(f"no trainer answers at {self.socket_path} ({error!r})") from None
+        with socket.socket(socket.AF_UNIX) as dialled:
+            try:
+                limit(dialled, timeout)
+                dialled.connect(str(self.socket_path))
+                line = Connection(os.dup(dialled.fileno()))
+            except OSError as error:
+                raise TrainerUnreachable(f"no trainer answers at {self.socket_path} ({error!r})") from None
+            try:
+                answer_challenge(line, self.authkey)
+                deliver_challenge(line, self.authkey)
+            except AuthenticationError:
+                line.close()
+                raise TrainerUnreachable(f"the trainer at {self.socket_path} does not take this key") from None
+            except (EOFError, OSError) as error:
+                line.close()
+                raise TrainerUnreachable(f"no trainer answers at {self.socket_path} ({error!r})") from None
+            limit(dialled, 0.0)
+        return line
+
+
+def limit(line: socket.socket, seconds: float) -> None:
+    """Let no step of a line, nor of its copies, take longer than so many seconds; 0 for no limit."""
+    time_value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        line.setsockopt(socket.SOL_SOCKET, option, time_value)
 
 
 def item_of(frame: Frame) -> Progress | Result:

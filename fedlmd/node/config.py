@@ -19,7 +19,7 @@ class NodeConfig:
     Args:
         name: shown in logs, metrics and releases.
         role: "server" or "worker".
-        home: the node's folder; it gets ``data/``, ``releases/``, ``runs/``, ``flower/``, ``logs/`` and
+        home: the node's folder; it gets ``data/``, ``releases/``, ``memory/``, ``runs/``, ``flower/``, ``logs/`` and
             ``drift.json``.
         settings: labels, data, models, training; a run's own settings are put over the server's.
         worker: which share of a divided source is this node's, from 0.
@@ -45,6 +45,11 @@ class NodeConfig:
     def releases(self) -> Path:
         """Where the node keeps its releases."""
         return self.home / "releases"
+
+    @property
+    def memory(self) -> Path:
+        """Where a worker keeps what it needs from round to round."""
+        return self.home / "memory"
 
     @property
     def data(self) -> Path:

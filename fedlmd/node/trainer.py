@@ -47,6 +47,7 @@ class Trainer:
             "worker": self.config.worker,
             "root": str(self.config.data),
             "releases": str(self.config.releases),
+            "memory": str(self.config.memory),
         }
         return {**self.client.environment(), SITE: json.dumps(site), "FEDLMD_THREADS": str(self.config.threads)}
 
@@ -56,7 +57,8 @@ class Trainer:
             environment = {**flower_environment(self.config.home, "127.0.0.1"), **self.environment}
             environment["OMP_NUM_THREADS"] = str(self.config.threads)
             log = self.config.logs / "trainer.log"
-            self.child = Child([sys.executable, "-m", "fedlmd.federation.warm"], environment, log, self.config.home)
+            command = [sys.executable, "-m", "fedlmd.federation.warm"]
+            self.child = Child(command, environment, log, self.config.home, answers=self.client.answers)
             self.child.start()
 
     def stop(self) -> None:

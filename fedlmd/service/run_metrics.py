@@ -63,8 +63,8 @@ WORKERS = (
     ),
     Figure(
         "fedlmd_worker_seconds",
-        "Seconds of the round that it trained, and that it and its weights were waited for beyond.",
-        {of: f"seconds-{of}" for of in ("training", "waiting")},
+        "Seconds of the round: images loaded, trained, weights under way, waited for slower workers.",
+        {of: f"seconds-{of}" for of in ("loading", "training", "transfer", "waiting")},
         "part",
     ),
 )

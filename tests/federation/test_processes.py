@@ -57,6 +57,25 @@ def test_a_child_that_dies_is_started_again_without_its_old_family(tmp_path):
     child.stop()
 
 
+def test_a_child_that_stands_still_is_ended_and_started_again(tmp_path):
+    child, asked = family(tmp_path), []
+
+    def answers():
+        # The first of the two answers once and then never again.
+        asked.append(len(ids(child)))
+        return len(asked) == 1 or asked[-1] > 2
+
+    child.answers, child.patience = answers, 0.4
+    child.start()
+    wait_for(lambda: child.log.exists() and len(ids(child)) == 2)
+    os.killpg(child.pid, signal.SIGSTOP)
+    wait_for(lambda: len(ids(child)) == 4)
+    assert [lives(pid) for pid in ids(child)] == [False, False, True, True]
+    time.sleep(1)
+    assert child.starts == 2
+    child.stop()
+
+
 def test_a_child_that_will_not_go_is_ended_by_force(tmp_path):
     child = family(tmp_path, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FAMILY)
     child.start()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message
 
-from fedlmd.compression import SCALES, ErrorFeedback, change, quantise
+from fedlmd.compression import SCALES, change, compress, quantise
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.grid import PollingGrid
 from fedlmd.federation.messages import (
@@ -117,16 +117,26 @@ def test_each_workers_own_metrics_are_kept_and_only_shared_numbers_averaged(even
     }
 
 
-def test_a_reply_says_how_long_it_took_and_how_much_of_that_was_no_training(events):
-    strategy, nodes = guard(events), Nodes(3)
-    nodes.reply_seconds = {0: 5.0, 1: 5.0}
+def test_the_seconds_of_a_round_are_loading_training_transfer_and_waiting(events):
+    strategy, nodes = guard(events), Nodes(4)
+    nodes.reply_seconds = {0: 5.0, 1: 5.0, 3: 8.5}
     list(strategy.configure_train(1, pack_weights(EXPECTED), pack_config("train", {}), nodes))
+    strategy.record.began -= 9
     trained = {"seconds-training": 3.5}
-    strategy.aggregate_train(1, [reply(0, [0, 0], **trained), reply(1, [0, 0]), reply(2, [0, 0], **trained)])
+    loaded = {**trained, "seconds-loading": 1.25}
+    replies = [reply(0, [0, 0], **trained), reply(1, [0, 0]), reply(2, [0, 0], **trained), reply(3, [0, 0], **loaded)]
+    strategy.aggregate_train(1, replies)
     told = [
         {key: of for key, of in worker["metrics"].items() if "seconds" in key} for worker in strategy.record.workers
     ]
-    assert told == [{**trained, "seconds-reply": 5.0, "seconds-waiting": 1.5}, {"seconds-reply": 5.0}, trained]
+    waited = [of.pop("seconds-waiting", None) for of in told]
+    assert waited == [pytest.approx(4, abs=0.5), pytest.approx(4, abs=0.5), None, pytest.approx(0.5, abs=0.5)]
+    assert told == [
+        {**trained, "seconds-reply": 5.0, "seconds-transfer": 1.5},
+        {"seconds-reply": 5.0},
+        trained,
+        {**loaded, "seconds-reply": 8.5, "seconds-transfer": 3.75},
+    ]
 
 
 def test_a_failure_of_flower_bears_the_name_that_the_worker_had_before(events):
@@ -249,7 +259,7 @@ def test_after_many_rounds_the_global_weights_are_those_of_whole_updates_within_
     """What no single round can say adds up: each round moves a value by a tenth of what its byte can express."""
     steps = {"v": np.full(600, 0.05, np.float32), "w": np.array([[1.0, 0.0]], np.float32)}
     steps["v"][0] = 127.0
-    feedback, forgetful = ErrorFeedback(), []
+    owed, forgetful = {}, []
     strategy, weights = (
         build_strategy(Plan("r", 40, "x", wait_seconds=0.01, compression="8-bit"), GLOBAL, events),
         GLOBAL,
@@ -257,7 +267,7 @@ def test_after_many_rounds_the_global_weights_are_those_of_whole_updates_within_
     for number in range(1, 41):
         last = sent(strategy, number, weights).config["averaged"].get("site-0", 0)
         assert last == number - 1
-        update = feedback.compress(steps, run="r", number=number, averaged=last)
+        update, owed = compress(steps, owed)
         weights = unpack_weights(strategy.aggregate_train(number, [changed(0, update)])[0])
         forgetful.append(quantise(steps)["v"][1:256])
     assert np.abs(weights["v"][1:256] - GLOBAL["v"][1:256] - 40 * 0.05).max() <= 0.5 * 1.001

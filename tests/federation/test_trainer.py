@@ -167,6 +167,19 @@ def test_no_trainer_is_named_as_such(tmp_path):
         TrainerClient(tmp_path / "nobody.sock", KEY).status()
 
 
+def test_a_trainer_that_stands_still_is_not_waited_for(tmp_path):
+    with socket.socket(socket.AF_UNIX) as still:
+        # The kernel takes the calls, as it does for a process that stands still; once too many wait, it does not.
+        still.bind(str(tmp_path / "t.sock"))
+        still.listen(1)
+        client, began = TrainerClient(tmp_path / "t.sock", KEY), time.monotonic()
+        for _ in range(4):
+            with pytest.raises(TrainerUnreachable, match="no trainer answers at"):
+                client.status(timeout=0.2)
+        assert 0.4 < time.monotonic() - began < 4
+        assert not TrainerClient(tmp_path / "nobody.sock", KEY).answers()
+
+
 def test_a_long_socket_path_is_refused_with_the_limit(tmp_path, handler):
     with pytest.raises(ValueError, match="at most 100"):
         serve(handler, tmp_path / ("long" * 25) / "trainer.sock", KEY)

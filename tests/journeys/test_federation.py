@@ -149,7 +149,11 @@ def test_prometheus_is_told_what_the_diary_says(cluster, events):
         for part in ("classifier", "denoiser"):
             assert told[("fedlmd_worker_loss", *sorted((part, worker["name"])))] == of[f"{part}-loss"]
             assert told[("fedlmd_worker_update_norm", *sorted((part, worker["name"])))] == of[f"{part}-norm"]
-        assert told[("fedlmd_worker_seconds", worker["name"], "waiting")] == of["seconds-waiting"]
+        parts = {part: of[f"seconds-{part}"] for part in ("loading", "training", "transfer", "waiting")}
+        for part, seconds in parts.items():
+            assert told[("fedlmd_worker_seconds", *sorted((part, worker["name"])))] == seconds
+        # They are all of the round, up to the average itself.
+        assert sum(parts.values()) == pytest.approx(round_one["seconds"], abs=1.5)
         assert told[("fedlmd_worker_bytes", worker["name"], "up")] == of["bytes-up"]
     for node in cluster.nodes:
         told = figures_of(node)

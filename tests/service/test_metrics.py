@@ -26,7 +26,9 @@ ROUND = {
                 "denoiser-norm": 2.25,
                 "bytes-down": 2048,
                 "bytes-up": 512,
+                "seconds-loading": 0.75,
                 "seconds-training": 9.0,
+                "seconds-transfer": 1.75,
                 "seconds-waiting": 2.5,
                 "seconds-reply": 11.5,
             },
@@ -136,7 +138,8 @@ def test_a_server_tells_the_newest_run_as_its_diary_does(server, runs):
     assert values(found, "fedlmd_worker_loss") == {("classifier", "a"): 0.5, ("denoiser", "a"): 0.125}
     assert values(found, "fedlmd_worker_update_norm") == {("classifier", "a"): 3.5, ("denoiser", "a"): 2.25}
     assert values(found, "fedlmd_worker_bytes") == {("down", "a"): 2048, ("up", "a"): 512}
-    assert values(found, "fedlmd_worker_seconds") == {("training", "a"): 9.0, ("waiting", "a"): 2.5}
+    parts = {"loading": 0.75, "training": 9.0, "transfer": 1.75, "waiting": 2.5}
+    assert values(found, "fedlmd_worker_seconds") == {(part, "a"): seconds for part, seconds in parts.items()}
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(server, runs):
