@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from fedlmd.data import DataError
 from fedlmd.federation.events import EventLog, follow_events
 from fedlmd.federation.plan import Plan, write_plan
 from fedlmd.federation.processes import end_group, flower_environment
-from fedlmd.federation.simulation import EXTRA, has_ray
+from fedlmd.federation.simulation import EXTRA, WORKERS, has_ray
 from fedlmd.networks import build
 from fedlmd.node.runs import plan_of
 from fedlmd.settings import Settings, SettingsError, to_mapping
@@ -62,23 +63,15 @@ def simulate(settings: Settings, workers: int, output: Path, *, actors: int) -> 
     finally:
         end_group(process.pid, grace=8.0)
         process.wait()
+        shutil.rmtree(folder / WORKERS, ignore_errors=True)
 
 
 def divided(settings: Settings, workers: int) -> Settings:
     """The settings with their source divided among so many workers.
 
     Raises:
-        SettingsError: when the partition names other workers, or the workers would have to remember their updates.
+        SettingsError: when the partition names other workers.
     """
-    if settings.federation.compression != "none":
-        raise SettingsError(
-            f'compression is "{settings.federation.compression}"; a simulated worker keeps nothing of its updates from '
-            'round to round, so set compression to "none"'
-        )
-    if settings.federation.merge == "partial":
-        raise SettingsError(
-            'merge is "partial"; a simulated worker keeps no layers from round to round, so choose another merge'
-        )
     part = settings.data.partition
     if part.kind == "labels" and len(part.lists) != workers:
         raise SettingsError(

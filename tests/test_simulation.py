@@ -3,6 +3,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -26,20 +27,10 @@ def test_the_source_is_divided_among_the_workers_that_were_asked_for():
     assert divided(from_mapping(TINY), 70).data.partition.workers == 70
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"federation": {"compression": "8-bit"}}, "keeps nothing of its updates from round to round"),
-        ({"federation": {"merge": "partial"}}, "keeps no layers from round to round"),
-        (
-            {"data": {"partition": {"kind": "labels", "workers": 2, "lists": [["0"], ["1"]]}}},
-            'lists for 2 workers, not 70; choose kind "iid" or "dirichlet"',
-        ),
-    ],
-)
-def test_what_cannot_be_simulated_is_refused_with_what_can(changes, words):
-    with pytest.raises(SettingsError, match=words):
-        divided(from_mapping({**TINY, **changes}), 70)
+def test_lists_for_other_workers_are_refused_with_what_can_be_simulated():
+    lists = {"data": {"partition": {"kind": "labels", "workers": 2, "lists": [["0"], ["1"]]}}}
+    with pytest.raises(SettingsError, match='lists for 2 workers, not 70; choose kind "iid" or "dirichlet"'):
+        divided(from_mapping({**TINY, **lists}), 70)
 
 
 def test_a_round_begins_with_all_workers_and_lasts_longer_where_they_take_turns(tmp_path):
@@ -96,3 +87,16 @@ def test_a_simulated_federation_ends_with_a_release(tmp_path):
     release = artifacts.load(tmp_path / "releases" / events[-1]["release"])
     assert sorted(release.card["calibration"]["sites"]) == [f"worker-{number}" for number in range(6)]
     assert release.card["training"]["strategy"]["name"] == "fedadam"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
+@pytest.mark.timeout(600)
+def test_simulated_workers_keep_their_own_layers_and_what_they_owe(tmp_path):
+    federation = {"rounds": 2, "merge": "partial", "compression": "8-bit"}
+    *_, last = simulate(from_mapping({**TINY, "federation": federation}), 3, tmp_path, actors=2)
+    assert last["event"] == "finished"
+    up = artifacts.load(tmp_path / "releases" / last["release"]).weights
+    members = [up[f"denoiser.members.{number}.head.weight"] for number in range(3)]
+    assert not np.array_equal(members[0], members[1])
+    assert not list(tmp_path.glob("runs/*/workers"))

@@ -80,6 +80,7 @@ class Kind:
         rounds: of training.
         methods: names of those that are measured on it.
         liars: so many of the last sites send the reverse of what they learnt.
+        share: of the budget's gradient steps that its sites together do, above 0.
     """
 
     title: str
@@ -87,6 +88,7 @@ class Kind:
     rounds: int
     methods: tuple[str, ...]
     liars: int = 0
+    share: float = 1.0
 
     @property
     def workers(self) -> int:
@@ -123,9 +125,9 @@ FEDERATIONS: dict[str, Kind] = {
         ("fedavg", "uniform", "partial", *ONE_SHOT[1:]),
     ),
     "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
-    "honest": Kind("five sites, drawn alike", PartitionConfig("iid", 5), 10, ("fedavg",)),
+    "honest": Kind("five sites, drawn alike, half of the steps", PartitionConfig("iid", 5), 10, ("fedavg",), share=0.5),
     "poisoned": Kind(
-        "five sites, drawn alike, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1
+        "the same five, one of them lies", PartitionConfig("iid", 5), 10, ("fedavg", *ROBUST), liars=1, share=0.5
     ),
 }
 
@@ -157,6 +159,7 @@ class Budget:
 def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
     """The settings of a run: its sites' steps add up to the budget."""
     base, sites = Settings(), kind.workers
+    classifier, denoiser = (int(steps * kind.share) // sites for steps in (budget.classifier, budget.denoiser))
     federation = FederationConfig(rounds=kind.rounds, min_workers=sites, wait_seconds=1.0)
     alone = method.group == "one shot"
     return replace(
@@ -165,8 +168,8 @@ def settings_of(kind: Kind, method: Method, budget: Budget) -> Settings:
         seed=budget.seed,
         models=replace(budget.models, **method.models),
         data=DataConfig(partition=kind.partition),
-        classifier=share_of(base.classifier, budget.classifier // sites, kind.rounds, 0.0 if kind.rounds > 1 else 0.9),
-        denoiser=share_of(base.denoiser, budget.denoiser // sites, 1 if alone else kind.rounds, 0.98),
+        classifier=share_of(base.classifier, classifier, kind.rounds, 0.0 if kind.rounds > 1 else 0.9),
+        denoiser=share_of(base.denoiser, denoiser, 1 if alone else kind.rounds, 0.98),
         calibration=CalibrationConfig(
             images=max(20, budget.calibration // sites), described=max(400, budget.described // sites)
         ),

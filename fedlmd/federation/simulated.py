@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
@@ -12,6 +13,7 @@ from flwr.clientapp import ClientApp
 
 from fedlmd.federation.messages import Reply, pack_reply, pack_weights, unpack_request, unpack_weights
 from fedlmd.federation.trainer import sentence
+from fedlmd.memory import Memory
 from fedlmd.progress import Result
 
 if TYPE_CHECKING:
@@ -25,34 +27,38 @@ __all__ = ["LEARNERS", "answer", "client_app"]
 LEARNERS = 256
 """Workers whose share of the data a process keeps in memory, those that were asked last."""
 
-# What a worker remembers between two messages, in Flower's state of its node.
-MEMORY = "memory"
+# What a worker remembers of its scores, in Flower's state of its node.
+SCORES = "scores"
 
 log = logging.getLogger(__name__)
 
 
-def client_app(data: str) -> ClientApp:
+def client_app(data: str, memory: Path) -> ClientApp:
     """The app of all simulated workers.
 
     Args:
         data: the run's ``[data]`` settings as JSON; the node's partition is the worker's share of it.
+        memory: folder that gets one folder for each worker that keeps something from round to round.
     """
     app = ClientApp()
 
     @app.train()
     @app.query()
     def handle(message: Message, context: Context) -> Message:
-        return answer(message, context, data)
+        return answer(message, context, data, memory)
 
     return app
 
 
-def answer(message: Message, context: Context, data: str) -> Message:
+def answer(message: Message, context: Context, data: str, memory: Path) -> Message:
     """Answer one message; what the worker could not do is said in the reply."""
     number = int(context.node_config["partition-id"])
     name = f"worker-{number}"
     try:
-        result = work(message, context, learner_of(number, data))
+        learner = learner_of(number, data)
+        # Read anew: the worker's last message may have reached another process.
+        learner.memory = Memory(memory / name)
+        result = work(message, context, learner)
     except Exception as error:
         log.exception("%s could not answer", name)
         return pack_reply(message, Reply(name, error=sentence(error)))
@@ -62,11 +68,11 @@ def answer(message: Message, context: Context, data: str) -> Message:
 def work(message: Message, context: Context, learner: Learner) -> Result:
     """Let a worker's learner do what a message asks for, whatever process its last message reached."""
     request = unpack_request(message)
-    if MEMORY in context.state:
-        learner.found.recall(unpack_weights(context.state.array_records[MEMORY]))
+    if SCORES in context.state:
+        learner.found.recall(unpack_weights(context.state.array_records[SCORES]))
     *_, result = learner.handle(request.action, request.config, request.weights)
     if learner.found.scores:
-        context.state[MEMORY] = pack_weights(learner.found.memory)
+        context.state[SCORES] = pack_weights(learner.found.memory)
     if not isinstance(result, Result):
         raise ValueError(f"{request.action!r} ended without a result")
     return result

@@ -20,9 +20,12 @@ from fedlmd.federation.grid import PollingGrid
 from fedlmd.federation.server_app import carry_out
 from fedlmd.federation.simulated import client_app
 
-__all__ = ["EXTRA", "has_ray", "main", "server_app"]
+__all__ = ["EXTRA", "WORKERS", "has_ray", "main", "server_app"]
 
 EXTRA = "fedlmd[simulation]"
+
+WORKERS = "workers"
+"""The folder in the run's that workers keep in what they need from round to round."""
 
 # Bytes of Ray's object store, through which messages go one at a time.
 STORE = 512 * 2**20
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=end_with, args=(os.getppid(),), name="leash", daemon=True).start()
     run_simulation(
         server_app(Path(run_dir)),
-        client_app(data),
+        client_app(data, Path(run_dir) / WORKERS),
         num_supernodes=int(workers),
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},

@@ -11,15 +11,23 @@ from fedlmd.settings import FederationConfig, ModelConfig, from_mapping, to_mapp
 EVERY = {"central": CENTRAL, **FEDERATIONS}
 
 
-@pytest.mark.parametrize("kind", EVERY.values(), ids=EVERY)
-def test_all_sites_together_do_the_gradient_steps_of_central_training(kind):
-    budget = Budget(classifier=600, denoiser=900)
-    for name in kind.methods:
-        settings = settings_of(kind, METHODS[name], budget)
-        assert settings.classifier.steps * kind.workers == 600
-        assert settings.denoiser.steps * kind.workers == 900
+@pytest.mark.parametrize("name", EVERY)
+def test_all_sites_together_do_the_gradient_steps_of_central_training(name):
+    """But for those beside a liar, which are held against honest ones: half of the steps there."""
+    kind, budget = EVERY[name], Budget(classifier=600, denoiser=900)
+    share = 0.5 if name in ("honest", "poisoned") else 1
+    for method in kind.methods:
+        settings = settings_of(kind, METHODS[method], budget)
+        assert settings.classifier.steps * kind.workers == 600 * share
+        assert settings.denoiser.steps * kind.workers == 900 * share
         assert settings.federation.min_workers == kind.workers
         assert from_mapping(to_mapping(settings)) == settings
+
+
+def test_a_liar_is_among_the_very_sites_that_are_honest_beside_it():
+    honest, poisoned = (replace(FEDERATIONS[name], title="", methods=()) for name in ("honest", "poisoned"))
+    assert (honest.liars, poisoned.liars) == (0, 1)
+    assert honest == replace(poisoned, liars=0)
 
 
 @pytest.mark.parametrize("kind", EVERY.values(), ids=EVERY)

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
 from fedlmd.detection import LEVELS
+from fedlmd.federation.merge import shared
 from fedlmd.federation.messages import (
     MOMENTS,
     SUMS,
@@ -39,15 +42,15 @@ def node_of(number):
     return Context(run_id=1, node_id=number, node_config=config, state=RecordDict(), run_config={})
 
 
-def asked(settings, node, action, weights, **config):
+def asked(settings, node, action, weights, memory="/nonexistent", **config):
     """What a worker answers; each message may reach another process, whose memory is empty."""
     learner_of.cache_clear()
-    told = {"run": "r", "settings": to_mapping(settings), **config}
+    told = {"run": "r", "settings": to_mapping(settings), "round": 1, **config}
     message = pack_request(action, told, pack_weights(weights), node.node_id)
     if action == TRAIN:
         message.metadata.message_type = "train"
-        message.content["config"] = pack_config(action, {**told, "round": 1})
-    app = client_app(json.dumps(to_mapping(settings)["data"]))
+        message.content["config"] = pack_config(action, told)
+    app = client_app(json.dumps(to_mapping(settings)["data"]), Path(memory))
     return unpack_reply(app(message, node))
 
 
@@ -77,6 +80,20 @@ def test_a_simulated_worker_remembers_its_scores_whatever_process_its_messages_r
         assert thresholds.metrics[name]["values"] == pytest.approx(sketch["values"])
     for name, array in learner.found.proof(settings, pooled).items():
         np.testing.assert_allclose(thresholds.weights[name], array)
+
+
+def test_a_simulated_worker_owes_what_its_updates_could_not_say_whatever_process_its_messages_reach(settings, tmp_path):
+    federation = replace(settings.federation, compression="8-bit", merge="partial")
+    settings = replace(settings, federation=federation)
+    weights, learner = shared("partial", build(settings).weights()), Learner(Site("worker-3", settings.data, 3))
+    learner.memory.open("r")
+    for number in (1, 2):
+        *_, expected = learner.train(settings, weights, number, number - 1)
+        told = {"round": number, "averaged": {"worker-3": number - 1}}
+        reply = asked(settings, node_of(3), TRAIN, weights, tmp_path, **told)
+        assert reply.error is None
+        for name, array in expected.weights.items():
+            np.testing.assert_array_equal(reply.weights[name], array)
 
 
 def test_what_a_simulated_worker_cannot_do_is_said_in_its_reply(settings, tiny_result):
