@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -65,13 +66,13 @@ def reverse_step(
     ``eta = 0`` is deterministic DDIM; ``eta = 1`` with s = t - 1 is DDPM's ancestral step (Ho et al. 2020, eq. 11)
     with the posterior variance. The implied image is clipped to [-1, 1].
     """
-    at_t, at_s = (torch.full((len(x_t),), level, device=x_t.device) for level in (t, s))
-    x_0 = schedule.denoised(x_t, v, at_t).clamp(-1, 1)
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.signal(at_t), schedule.signal(at_s)
+    abar_t, abar_s = (1.0 if level < 0 else float(schedule.alphas_cumprod[level]) for level in (t, s))
+    alpha_t, sigma_t = math.sqrt(abar_t), math.sqrt(1 - abar_t)
+    x_0 = schedule.denoised(x_t, v, torch.full((len(x_t),), t, device=x_t.device)).clamp(-1, 1)
     implied = (x_t - alpha_t * x_0) / sigma_t
-    fresh = eta * (sigma_s / sigma_t) * (1 - (alpha_t / alpha_s) ** 2).clamp(min=0).sqrt()
-    kept = (sigma_s**2 - fresh**2).clamp(min=0).sqrt()
-    return alpha_s * x_0 + kept * implied + fresh * noise
+    fresh = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
+    kept = math.sqrt(max(0.0, 1 - abar_s - fresh**2))
+    return math.sqrt(abar_s) * x_0 + kept * implied + fresh * noise
 
 
 @torch.inference_mode()

@@ -40,21 +40,25 @@ class Schedule:
     target keeps unit scale at every noise level, from which both x_0 and n follow.
 
     Attributes:
-        alphas_cumprod: abar_t, float32 (T,), falling from near 1 to near 0.
+        alphas_cumprod: abar_t, float64 (T,), falling from near 1 to near 0: of 1 - abar_t single precision would leave
+            three digits at the lowest levels.
     """
 
     def __init__(self, config: ScheduleConfig | None = None) -> None:
         config = config or ScheduleConfig()
         self.config = config
-        self.alphas_cumprod: Float[Tensor, " T"] = torch.cumprod(1 - betas(config), dim=0).float()
+        self.alphas_cumprod: Float[Tensor, " T"] = torch.cumprod(1 - betas(config), dim=0)
+        # The last column is the clean image, so that -1 is its index.
+        abar = torch.cat([self.alphas_cumprod, torch.ones(1, dtype=torch.float64)])
+        self.signals: Float[Tensor, "2 T+1"] = torch.stack([abar.sqrt(), (1 - abar).sqrt()]).float()
 
     def __len__(self) -> int:
         return self.config.steps
 
     def signal(self, t: Int[Tensor, " b"]) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
         """The factors of image and noise at t, sqrt(abar_t) and sqrt(1 - abar_t); t = -1 is the clean image."""
-        abar = torch.cat([self.alphas_cumprod, torch.ones(1)]).to(t.device)[t].reshape(-1, 1, 1, 1)
-        return abar.sqrt(), (1 - abar).sqrt()
+        alpha, sigma = self.signals.to(t.device)[:, t].reshape(2, -1, 1, 1, 1)
+        return alpha, sigma
 
     def add_noise(
         self, x_0: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]

@@ -69,7 +69,7 @@ def test_for_standard_normal_images_the_way_goes_in_even_steps_along_a_circle():
     model = Gaussian(SCHEDULE, 1.0)
     images = (model.draw(3) / 10).clamp(-0.3, 0.3)
     found = torch.stack(list(PathStatistic(model, SCHEDULE, model.draw(50), ONE).path(images)))
-    angles = SCHEDULE.alphas_cumprod[::100].sqrt().acos()
+    angles = SCHEDULE.alphas_cumprod[::100].sqrt().acos().float()
     shrunk = torch.cat([angles[:1], angles.diff()]).cos().cumprod(0)
     expected = (angles.sin() * shrunk)[:, None, None, None, None] * images
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

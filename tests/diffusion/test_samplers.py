@@ -9,7 +9,16 @@ from fedlmd.diffusion import Schedule, ScheduleConfig, reverse_step, sample, tim
 from tests.diffusion.exact import SCHEDULE, Exact, digits, seeded
 
 KINDS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
-CLOSE = {"atol": 2e-4, "rtol": 1e-4}  # diffusers multiplies its levels up in single precision
+CLOSE = {"atol": 2e-5, "rtol": 1e-5}
+
+
+def in_double(scheduler):
+    """A scheduler of diffusers with its levels multiplied up in double precision.
+
+    Of 1 - 0.9999, single precision leaves three digits, and which ones depends on the processor.
+    """
+    scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
+    return scheduler
 
 
 def wild(seed=0):
@@ -22,12 +31,14 @@ def wild(seed=0):
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [10, 50, 1000])
 def test_a_reverse_step_is_ddims(kind, eta, steps):
-    other = DDIMScheduler(
-        beta_schedule=KINDS[kind],
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        set_alpha_to_one=True,
-        clip_sample=True,
+    other = in_double(
+        DDIMScheduler(
+            beta_schedule=KINDS[kind],
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            set_alpha_to_one=True,
+            clip_sample=True,
+        )
     )
     other.set_timesteps(steps)
     schedule = Schedule(ScheduleConfig(kind=kind))
@@ -43,9 +54,8 @@ def test_a_reverse_step_is_ddims(kind, eta, steps):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("t", [999, 500, 20, 1, 0])
 def test_with_all_levels_and_eta_one_it_is_ddpms_ancestral_step(kind, t):
-    other = DDPMScheduler(
-        beta_schedule=KINDS[kind], prediction_type="v_prediction", variance_type="fixed_small", clip_sample=True
-    )
+    form = {"prediction_type": "v_prediction", "variance_type": "fixed_small", "clip_sample": True}
+    other = in_double(DDPMScheduler(beta_schedule=KINDS[kind], **form))
     x_t, v, _ = wild(t)
     theirs = other.step(v, t, x_t, generator=torch.Generator().manual_seed(t)).prev_sample
     noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(t))

@@ -80,8 +80,8 @@ def test_one_round_trains_both_networks_on_both_workers(events):
         assert worker["metrics"]["bytes-down"] > 3.5 * worker["metrics"]["bytes-up"]
         assert worker["metrics"]["classifier-norm"] > 0
         assert worker["metrics"]["denoiser-norm"] > 0
-        seconds = {key: worker["metrics"][f"seconds-{key}"] for key in ("training", "waiting", "reply")}
-        assert seconds["training"] + seconds["waiting"] == pytest.approx(seconds["reply"], abs=0.01)
+        seconds = {key: worker["metrics"][f"seconds-{key}"] for key in ("loading", "training", "transfer", "reply")}
+        assert sum(seconds.values()) == pytest.approx(2 * seconds["reply"], abs=0.01)
         assert seconds["reply"] <= rounds[0]["seconds"] + 0.01
     assert events[-1]["event"] == "finished"
     assert sorted(events[-1]["installed"]) == ["client1", "client2"]
