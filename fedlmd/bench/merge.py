@@ -39,12 +39,14 @@ class MergeBench:
     Args:
         budget: gradient steps of every federation.
         federations: names of those that are drawn.
+        methods: names of those that are measured, where a federation has them; empty for all.
         sample: so many known and so many unknown test images are scored.
         dear: so many of them by LMD, which costs 16 times as much as the verdict.
     """
 
     budget: Budget = field(default_factory=Budget)
     federations: tuple[str, ...] = tuple(FEDERATIONS)
+    methods: tuple[str, ...] = ()
     sample: int = 600
     dear: int = 100
 
@@ -52,6 +54,12 @@ class MergeBench:
         """Refuse unknown names."""
         if unknown := sorted(set(self.federations) - FEDERATIONS.keys()):
             raise ValueError(f"there is no federation {unknown[0]!r}; there are {', '.join(FEDERATIONS)}")
+        if unknown := sorted(set(self.methods) - METHODS.keys()):
+            raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(METHODS)}")
+
+    def chosen(self, kind: Kind) -> list[str]:
+        """The methods to measure on a kind of federation."""
+        return [name for name in kind.methods if not self.methods or name in self.methods]
 
 
 def measure(config: MergeBench, output: Path) -> Iterator[Progress | dict[str, Any]]:
@@ -65,7 +73,7 @@ def measure(config: MergeBench, output: Path) -> Iterator[Progress | dict[str, A
     rows: Rows = {"central": {"fedavg": (yield from row(config, "central", CENTRAL, "fedavg", images, output))}}
     for name in config.federations:
         kind, rows[name] = FEDERATIONS[name], {}
-        for method in kind.methods:
+        for method in config.chosen(kind):
             rows[name][method] = yield from row(config, name, kind, method, images, output)
     titles = {name: FEDERATIONS[name].title for name in config.federations}
     yield record(
@@ -82,7 +90,7 @@ def measure(config: MergeBench, output: Path) -> Iterator[Progress | dict[str, A
 def command_of(config: MergeBench) -> str:
     """The command that measures this, but for where files lie and for budgets that are not the usual ones."""
     some = [] if config.federations == tuple(FEDERATIONS) else [f"--federation {name}" for name in config.federations]
-    return " ".join(["fedlmd bench merge", *some])
+    return " ".join(["fedlmd bench merge", *some, *(f"--method {name}" for name in config.methods)])
 
 
 def row(

@@ -98,7 +98,7 @@ class Kind:
 
 ROBUST = ("median", "trimmed-mean", "krum")
 ONE_SHOT = ("average-own", "average", "mixture", "union")
-TWO_SITES = ("fedavg", "partial", "4-bit", *ONE_SHOT)
+TWO_SITES = ("fedavg", "partial", *ONE_SHOT)
 DISJOINT = ("fedavg", "learned-head", "fedprox", "fedadam", "partial", "8-bit", "4-bit", *ONE_SHOT)
 MANY_SITES = ("fedavg", "server-ema", "partial", "average", "mixture", "union")
 

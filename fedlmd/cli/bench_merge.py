@@ -13,7 +13,7 @@ from fedlmd.bench import merge, plots
 from fedlmd.bench.markdown import merge_table
 from fedlmd.bench.merge import MergeBench
 from fedlmd.bench.merge_plot import merge_picture
-from fedlmd.bench.merges import FEDERATIONS, Budget
+from fedlmd.bench.merges import FEDERATIONS, METHODS, Budget
 from fedlmd.cli.options import JsonFile, Threads
 from fedlmd.cli.show import watched, write
 
@@ -26,6 +26,9 @@ def merge_command(
     ),
     federation: Annotated[
         list[str] | None, typer.Option(help=f"Only this one of {', '.join(FEDERATIONS)}; may be repeated.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help=f"Only this one of {', '.join(METHODS)}; may be repeated.")
     ] = None,
     classifier_steps: Annotated[int, typer.Option(help="Gradient steps of all sites together.", min=1)] = 1000,
     denoiser_steps: Annotated[int, typer.Option(help="Gradient steps of all sites together.", min=1)] = 1200,
@@ -40,7 +43,7 @@ def merge_command(
     if pictures is not None:
         plots.figure(1.0, 1.0)  # says what is missing now, not after hours
     budget = Budget(classifier_steps, denoiser_steps)
-    config = MergeBench(budget, tuple(federation or FEDERATIONS), images, dear)
+    config = MergeBench(budget, tuple(federation or FEDERATIONS), tuple(method or ()), images, dear)
     for result in watched(merge.measure(config, output)):
         Console(highlight=False, soft_wrap=True).print(merge_table({"merge": result}), markup=False)
         write(result, json_file)

@@ -78,6 +78,18 @@ def test_a_part_of_the_federations_gives_a_part_of_the_figures():
 def test_an_unknown_federation_is_refused_by_name():
     with pytest.raises(ValueError, match="there is no federation 'mars'"):
         MergeBench(federations=("mars",))
+    with pytest.raises(ValueError, match="there is no method 'magic'; there are fedavg, "):
+        MergeBench(methods=("fedavg", "magic"))
+
+
+def test_a_part_of_the_methods_is_measured_where_a_federation_has_them():
+    some = MergeBench(federations=("overlapping",), methods=("union", "fedavg", "krum"))
+    assert some.chosen(FEDERATIONS["overlapping"]) == ["fedavg", "union"]
+    assert MergeBench().chosen(FEDERATIONS["overlapping"]) == list(FEDERATIONS["overlapping"].methods)
+    assert merge.command_of(some) == (
+        "fedlmd bench merge --federation overlapping --method union --method fedavg --method krum"
+    )
+    assert merge.command_of(MergeBench()) == "fedlmd bench merge"
 
 
 @pytest.fixture
