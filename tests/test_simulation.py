@@ -96,7 +96,10 @@ def test_simulated_workers_keep_their_own_layers_and_what_they_owe(tmp_path):
     federation = {"rounds": 2, "merge": "partial", "compression": "8-bit"}
     *_, last = simulate(from_mapping({**TINY, "federation": federation}), 3, tmp_path, actors=2)
     assert last["event"] == "finished"
-    up = artifacts.load(tmp_path / "releases" / last["release"]).weights
-    members = [up[f"denoiser.members.{number}.head.weight"] for number in range(3)]
-    assert not np.array_equal(members[0], members[1])
+    weights = artifacts.load(tmp_path / "releases" / last["release"]).weights
+    first = {name: array for name, array in weights.items() if name.startswith("denoiser.members.0.")}
+    apart = {n for n, array in first.items() if not np.array_equal(array, weights[n.replace("members.0", "members.1")])}
+    # A single step of Adam is the same where only the gradient's sign counts; so not all of their own layers differ.
+    assert apart
+    assert all(name.split(".")[3] in ("up", "upsample", "norm", "head") for name in apart)
     assert not list(tmp_path.glob("runs/*/workers"))

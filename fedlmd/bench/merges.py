@@ -122,7 +122,7 @@ FEDERATIONS: dict[str, Kind] = {
         "ten sites, labels by Dir(0.1)",
         PartitionConfig("dirichlet", 10, alpha=0.1, seed=10),
         20,
-        ("fedavg", "uniform", "partial", *ONE_SHOT[1:]),
+        ("fedavg", "uniform", *ONE_SHOT[1:]),
     ),
     "iid": Kind("two sites, drawn alike", PartitionConfig("iid", 2), 20, ("fedavg", "average", "mixture", "union")),
     "honest": Kind("five sites, drawn alike, half of the steps", PartitionConfig("iid", 5), 10, ("fedavg",), share=0.5),
