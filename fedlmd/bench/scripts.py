@@ -93,24 +93,18 @@ def worker_late(scene: Scene) -> None:
     scene.end()
 
 
-def trainer_killed(scene: Scene) -> None:
-    """Only the trainer of a worker is killed."""
-    at_round_2(scene)
-    trainer = scene.stage.workers[BAD].trainer
-    assert trainer.pid is not None  # noqa: S101 - it works on a round
-    os.kill(trainer.pid, signal.SIGKILL)
-    scene.stage.open(2)
-    scene.end()
+def trainer_gets(number: signal.Signals) -> Callable[[Scene], None]:
+    """Only the trainer of a worker gets a signal in the middle of a round."""
 
+    def script(scene: Scene) -> None:
+        at_round_2(scene)
+        trainer = scene.stage.workers[BAD].trainer
+        assert trainer.pid is not None  # noqa: S101 - it works on a round
+        os.kill(trainer.pid, number)
+        scene.stage.open(2)
+        scene.end()
 
-def trainer_frozen(scene: Scene) -> None:
-    """The trainer of a worker stands still in the middle of a round, and never answers again."""
-    at_round_2(scene)
-    trainer = scene.stage.workers[BAD].trainer
-    assert trainer.pid is not None  # noqa: S101 - it works on a round
-    os.kill(trainer.pid, signal.SIGSTOP)
-    scene.stage.open(2)
-    scene.end()
+    return script
 
 
 def worker_asleep(scene: Scene) -> None:
@@ -281,14 +275,14 @@ FAULTS = (
         "trainer-killed",
         "a worker's trainer is killed in round 2, not its SuperNode",
         MISSED,
-        trainer_killed,
+        trainer_gets(signal.SIGKILL),
         (ALL, OTHERS, ALL),
     ),
     Fault(
         "trainer-frozen",
         "a worker's trainer stands still in round 2 and never answers again",
         MISSED,
-        trainer_frozen,
+        trainer_gets(signal.SIGSTOP),
         (ALL, OTHERS, ALL),
     ),
     Fault(
