@@ -8,14 +8,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-slow check format lock clean
+.PHONY: demo test test-slow check docs format lock clean
 
 demo: $(VENV)/runtime
 	$(BIN)/fedlmd demo $(ARGS)
 
-# A file's tests stay together, as they share what is dear to make.
+# A file's tests stay together, as they share what is expensive to make. Three at a time on two cores: those that start
+# Flower mostly wait, and come first.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -25,6 +26,10 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict --clean
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -42,14 +47,18 @@ $(VENV)/dev: requirements/dev.lock $(VENV)/runtime
 	$(PIP) -r requirements/dev.lock
 	touch $@
 
+$(VENV)/docs: requirements/docs.lock $(VENV)/runtime
+	$(PIP) -r requirements/docs.lock
+	touch $@
+
 # Resolves the newest allowed versions in clean environments and freezes them.
 lock:
-	for kind in runtime dev; do \
+	for kind in runtime dev docs; do \
 	  rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv; \
-	  extra=$$([ $$kind = dev ] && echo '[dev]'); \
+	  extra=$$([ $$kind != runtime ] && echo "[$$kind]"); \
 	  .lock-venv/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 ".$$extra"; \
 	  .lock-venv/bin/python -m pip freeze --exclude fedlmd | sed -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' > requirements/$$kind.lock; \
 	done; rm -rf .lock-venv
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output docs-site docs/reference

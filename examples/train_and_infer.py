@@ -1,4 +1,4 @@
-"""Train one node on a list of labels, then show it a random known and a random unknown image, all over REST.
+"""Train one node on a list of labels, then predict a random known and a random unknown image, over REST.
 
 Needs a running node and folders of images named by label, such as ``fedlmd data export mnist digits`` writes:
 
@@ -15,7 +15,7 @@ import httpx
 
 
 def main() -> None:
-    """Train, then ask twice."""
+    """Train, then predict two images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8800", help="the node")
     parser.add_argument("--labels", default="0,1,2,3", help="labels to learn, comma separated")
@@ -32,11 +32,11 @@ def main() -> None:
         folders = sorted(folder for folder in arguments.images.iterdir() if folder.is_dir())
         known = [folder for folder in folders if folder.name in labels]
         unknown = [folder for folder in folders if folder.name not in labels]
-        for kind, choices in (("in-domain", known), ("out-of-domain", unknown)):
+        for kind, choices in (("known", known), ("unknown", unknown)):
             file = random.choice(sorted(random.choice(choices).iterdir()))
-            answer = node.post("/infer", files={"image": file.read_bytes()}).json()
-            said = f"prediction {answer['prediction']}, is_ood {answer['is_ood']}, p {answer['p_value']:.3f}"
-            print(f"{kind} {file}: {said}")
+            result = node.post("/infer", files={"image": file.read_bytes()}).json()
+            summary = f"prediction {result['prediction']}, is_ood {result['is_ood']}, p {result['p_value']:.3f}"
+            print(f"{kind} {file}: {summary}")
 
 
 if __name__ == "__main__":

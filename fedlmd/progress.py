@@ -1,13 +1,15 @@
-"""What long work says of itself while it runs. The caller shows it, forwards it, or stops."""
+"""What long work reports while it runs. The caller shows it, forwards it, or stops."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Progress", "Result"]
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,30 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of long work: figures, and weights where the work made some."""
+    """The end of a worker's work: figures, and weights where the work made some."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+Work = Generator[Progress, None, Result]
+"""Long work as a generator: it yields its steps and returns its result; closing it stops it."""
+
+
+def drain(work: Generator[S, None, T], each: Callable[[S], object] | None = None) -> T:
+    """What a generator returns.
+
+    Args:
+        work: the generator; it is closed in any case.
+        each: is called with every step; what it raises ends the work.
+    """
+    try:
+        while True:
+            step = next(work)
+            if each is not None:
+                each(step)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        work.close()

@@ -1,25 +1,13 @@
 """Every test runs on one thread, with the shapes and types of the tensors checked."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import jaxtyping
 import pytest
 import torch
 
-TENSORS = (
-    "answer",
-    "data",
-    "detection",
-    "diffusion",
-    "evaluation",
-    "learner",
-    "models",
-    "networks",
-    "pictures",
-    "site",
-    "site_scores",
-    "training",
-)
+TENSORS = ("calibration", "data", "detection", "diffusion", "inference", "models", "training", "worker")
 """The parts of the package that handle tensors."""
 
 # Before any of them is imported: they then check the annotations of their functions at every call. Processes that a
@@ -34,6 +22,14 @@ def one_thread() -> Iterator[None]:
     """What a test's command sets is gone for the next test: sums of floats differ with the number of threads."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_read_once() -> None:
+    """The shipped digits are decompressed once in a process and not for every worker: nothing changes them."""
+    from fedlmd.data import sources  # noqa: PLC0415 - after the hook
+
+    sources.SOURCES.builtin["mnist"] = cache(sources.SOURCES.builtin["mnist"])
 
 
 @pytest.fixture
@@ -74,9 +70,15 @@ def tiny_settings():
 
 @pytest.fixture(scope="session")
 def tiny_result(tiny_settings):
-    """What such a run makes at one site: figures, card and weights."""
-    from fedlmd.learner import Learner  # noqa: PLC0415 - after the hook
-    from fedlmd.site import Site  # noqa: PLC0415
+    """What such a run makes at one worker: figures, card and weights."""
+    from fedlmd.progress import drain  # noqa: PLC0415 - after the hook
+    from fedlmd.worker.alone import train_alone  # noqa: PLC0415
+    from fedlmd.worker.images import WorkerConfig  # noqa: PLC0415
 
-    *_, result = Learner(Site("alone")).learn_alone(tiny_settings)
-    return result
+    return drain(train_alone(WorkerConfig("alone"), tiny_settings))
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that start Flower's processes come first: they mostly wait, while the others compute beside them."""
+    waiting = ("tests/journeys/", "tests/federation/flower/")
+    items.sort(key=lambda item: not item.nodeid.startswith(waiting))

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fedlmd"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-FAB = PACKAGE / "federation" / "fab"
+FAB = PACKAGE / "federation" / "flower" / "fab"
 """Flower's app bundle, which Flower imports under a name of its own."""
 
 
@@ -41,26 +41,22 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_flowers_processes_need_no_torch_and_nothing_of_the_layers_above():
-    # But for the warm trainer's program: it is there so that Flower's many short processes need not load the models.
-    federation = [name for name in MODULES if name.startswith("fedlmd.federation") and not name.endswith(".warm")]
-    loaded = json.loads(python(LIGHT, "fedlmd.artifacts", "fedlmd.progress", *federation).stdout)
-    assert "fedlmd.artifacts" in loaded
+    federation = [name for name in MODULES if name.startswith("fedlmd.federation")]
+    loaded = json.loads(python(LIGHT, *federation).stdout)
     assert "flwr" in loaded
     assert "torch" not in loaded
-    ours = {name.split(".")[1] for name in loaded if name.startswith("fedlmd.")}
-    light = {"aggregation", "artifacts", "compression", "memory", "progress", "self_test", "statistics"}
-    assert ours == {"federation", *light}
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("fedlmd.")}
+    assert rooms == {"calibration", "choices", "federation", "progress", "release"}
 
 
-def test_releases_can_be_read_with_numpy_alone():
-    loaded = json.loads(python(LIGHT, "fedlmd.artifacts", "fedlmd.progress").stdout)
-    assert {"numpy", "safetensors"} <= set(loaded)
-    assert {"torch", "flwr", "dacite", "jaxtyping"}.isdisjoint(loaded)
+def test_releases_and_calibration_need_numpy_alone():
+    loaded = json.loads(python(LIGHT, "fedlmd.release", "fedlmd.calibration", "fedlmd.progress").stdout)
+    assert "numpy" in loaded
+    assert {"torch", "flwr", "dacite"}.isdisjoint(loaded)
 
 
-@pytest.mark.parametrize("core", ["learner", "answer", "pictures"])
-def test_the_core_runs_without_flower_and_without_the_web(core):
-    loaded = json.loads(python(LIGHT, f"fedlmd.{core}").stdout)
+def test_the_core_runs_without_flower_and_without_the_web():
+    loaded = json.loads(python(LIGHT, "fedlmd.worker.worker", "fedlmd.inference").stdout)
     assert {"flwr", "fastapi", "uvicorn", "typer"}.isdisjoint(loaded)
 
 
@@ -109,13 +105,37 @@ def test_every_name_that_a_module_lists_exists(imported):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_module_has_a_docstring_and_lists_its_names(path):
+def test_every_module_has_a_docstring_and_packages_alone_list_their_names(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     listed = "__all__" in [target.id for target in targets if isinstance(target, ast.Name)]
-    only_a_docstring = len(tree.body) == 1
-    assert listed or only_a_docstring or path.name == "__main__.py"
+    package = path.name == "__init__.py" and len(tree.body) > 1
+    assert listed == (package or (FAB in path.parents and len(tree.body) > 1))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_has_more_than_three_hundred_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def imports_between_rooms():
+    """Pairs of entries at the top of the package of which the first imports the second."""
+    pairs = set()
+    for path in SOURCES:
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "fedlmd":
+                pairs |= {(room, alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fedlmd."):
+                pairs.add((room, node.module.split(".")[1]))
+    return {(room, other) for room, other in pairs if room != other}
+
+
+def test_a_stranger_sees_at_most_seventeen_entries_and_ninety_imports_between_them():
+    entries = [path for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert len(entries) <= 17
+    assert len(imports_between_rooms()) <= 90
 
 
 def tree_of(readme):
@@ -174,29 +194,25 @@ def test_another_tree_is_not_the_packages():
     assert tree_of(INDENTED.replace("fedlmd", "elsewhere")) is None
 
 
-def test_the_tree_in_the_readme_names_the_files_that_there_are():
+def test_the_tree_in_the_readme_has_a_line_for_each_entry_of_the_package():
     named = tree_of((ROOT / "README.md").read_text(encoding="utf-8"))
-    if named is None:
-        pytest.skip("README.md has no fenced block that starts with fedlmd/ yet")
-    assert [name for name in sorted(named) if not (PACKAGE / name).exists()] == []
-    inner = {
-        folder for folder in named if folder.endswith("/") and any(n != folder and n.startswith(folder) for n in named)
+    entries = {
+        path.name + "/" * path.is_dir() for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__")
     }
-    for path in PACKAGE.rglob("*"):
-        if path.is_dir() or "__pycache__" in path.parts or path.name == "__init__.py":
-            continue
-        inside = str(path.relative_to(PACKAGE))
-        # A folder without entries of its own stands for all that is in it.
-        assert inside in named or any(inside.startswith(n) for n in named - inner if n.endswith("/")), inside
+    assert named == entries
 
 
 TESTS = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py"))
+APART = {"docs", "journeys"}
+"""Folders of tests that mirror no code."""
 
 
 @pytest.mark.parametrize("path", TESTS, ids=str)
-def test_the_tests_mirror_the_package(path):
-    if path.parts[0] == "journeys" or path == Path("test_package.py"):
+def test_the_tests_mirror_the_code(path):
+    if path.parts[0] in APART or path == Path("test_package.py"):
         return
-    name = path.stem.removeprefix("test_")
-    candidates = [*(PACKAGE / path.parent).rglob(f"{name}.py"), *(PACKAGE / path.parent).rglob(f"{name}/__init__.py")]
-    assert candidates, f"fedlmd/{path.parent} has no module {name}"
+    home = ROOT if path.parts[0] == "benchmarks" else PACKAGE
+    # "main" is a package that runs: its __main__.py, or its __init__.py with ``main``.
+    name = path.stem.removeprefix("test_").replace("main", "__main__")
+    candidates = [*(home / path.parent).rglob(f"{name}.py"), *(home / path.parent).rglob(f"{name}/__init__.py")]
+    assert candidates, f"{home.name}/{path.parent} has no module {name}"

@@ -1,22 +1,18 @@
-"""The command line: ``fedlmd --help``."""
+"""The command line: ``fedlmd --help``.
+
+The commands import what they need when they run, so that every ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
+import sys
+from typing import NoReturn
+
 import typer
 
-from fedlmd.cli import bench, bench_demo, bench_faults, bench_merge, bench_scale, cluster, local, simulate
-from fedlmd.cli.show import fail
-from fedlmd.client import NodeError
-from fedlmd.cluster import ClusterError
-from fedlmd.demo import DemoError
-from fedlmd.federation.engine import EngineError
-from fedlmd.simulation import SimulationError
+from fedlmd.cli import cluster, local, simulate
 
 __all__ = ["app", "main"]
-
-# What a user can mend; everything else is a bug and shows its trace. DataError, ReleaseError and SettingsError are
-# ValueErrors.
-MENDABLE = (ClusterError, DemoError, EngineError, NodeError, OSError, SimulationError, ValueError)
 
 app = typer.Typer(
     help="Federated image classification that knows what it does not know.",
@@ -25,11 +21,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(local.data_app, name="data")
-bench.bench_app.command("faults")(bench_faults.faults_command)
-bench.bench_app.command("merge")(bench_merge.merge_command)
-bench.bench_app.command("demo")(bench_demo.demo_command)
-bench.bench_app.command("scale")(bench_scale.scale_command)
-app.add_typer(bench.bench_app, name="bench")
 for command in (
     cluster.demo,
     local.train,
@@ -38,18 +29,38 @@ for command in (
     local.infer,
     cluster.serve,
     cluster.federate,
+    simulate.simulate,
     cluster.log,
     cluster.drift,
 ):
     app.command()(command)
-app.command("simulate")(simulate.simulate_command)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line on standard error and exit status 1."""
+    """Run the command line. An error that the user can mend is one line on standard error and exit status 1."""
+    run(app)
+
+
+def run(commands: typer.Typer) -> None:
+    """Run commands as ``main`` does; for other command lines, such as that of the benchmarks."""
     try:
-        app()
-    except MENDABLE as error:
-        fail(str(error))
+        commands()
     except KeyboardInterrupt:
         fail("stopped")
+    except Exception as error:
+        if not mendable(error):
+            raise
+        fail(str(error))
+
+
+def mendable(error: Exception) -> bool:
+    """Whether the user can mend it: the package's own errors, wrong values, errors of the system; others are bugs."""
+    return isinstance(error, OSError | ValueError) or type(error).__module__.startswith("fedlmd.")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Exit with status 1 and one line on standard error."""
+    from fedlmd.cli.show import error_line
+
+    error_line(sentence)
+    sys.exit(1)

@@ -11,30 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedlmd import demo as demonstration
-from fedlmd import settings
-from fedlmd.cli.options import CORES, JsonFile, SettingsFile, read_settings
-from fedlmd.cli.show import (
-    asked_line,
-    bars,
-    clear,
-    console,
-    drift_line,
-    event_line,
-    fail,
-    report_lines,
-    report_table,
-    round_line,
-    show,
-    write,
-)
-from fedlmd.client import NodeClient
-from fedlmd.federation.events import EventLog
-from fedlmd.node import NodeConfig, run
-from fedlmd.progress import Progress
-from fedlmd.tensorboard import TensorBoard
-
-__all__ = ["demo", "drift", "federate", "log", "serve"]
+from fedlmd.cli.options import CORES, JsonFile, Labels, Pretrained, SettingsFile, read_settings
 
 Curves = Annotated[
     Path | None,
@@ -44,14 +21,16 @@ Curves = Annotated[
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for homes, releases and the picture.")] = Path("demo-output"),
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")
-    ] = False,
+    pretrained: Pretrained = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C.")] = False,
     json_file: JsonFile = None,
     settings_file: SettingsFile = None,
 ) -> None:
-    """Train a federation of three nodes on this machine and ask it known and unknown digits."""
+    """Train a federation of three nodes on this machine and let it predict known and unknown digits."""
+    from fedlmd.cli import demo as demonstration
+    from fedlmd.cli.demo_steps import Finished
+    from fedlmd.cli.show import bars, console, demo_step, write
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     steps = demonstration.demo(
         output,
@@ -59,30 +38,14 @@ def demo(
         pretrained=pretrained,
         keep=threading.Event() if keep else None,
     )
-    out = console()
     with bars() as shown:
         tasks: dict[str, Any] = {}
         for step in steps:
-            if isinstance(step, Progress):
-                show(shown, tasks, step)
-            elif isinstance(step, demonstration.Note):
-                clear(shown, tasks)
-                shown.console.print(f"[bold]·[/] {step.text}")
-            elif isinstance(step, demonstration.RoundDone):
-                clear(shown, tasks)
-                shown.console.print(round_line(step))
-            elif isinstance(step, demonstration.Asked):
-                shown.console.print(asked_line(step))
-            else:
-                shown.stop()
-                out.print("\nthe federation's release on test digits that no site has seen:")
-                out.print(report_table(step.report))
-                out.print(report_lines(step.report))
-                out.print(f"picture   {step.picture}\nrelease   {step.release}")
-                out.print(f"{step.figures['seconds']:.0f} s in all, {step.figures['peak_rss_mib']} MiB at most")
+            demo_step(shown, tasks, step)
+            if isinstance(step, Finished):
                 write({"figures": step.figures}, json_file)
                 if keep:
-                    out.print("the cluster stays up; Ctrl-C ends it")
+                    console().print("the cluster stays up; Ctrl-C ends it")
 
 
 def serve(
@@ -103,7 +66,11 @@ def serve(
     ] = 9094,
     threads: Annotated[int, typer.Option(help="Processor cores to use.", min=1, envvar="FEDLMD_CORES")] = CORES,
 ) -> None:
-    """Be a node of a cluster until Ctrl-C."""
+    """Run a node of a cluster until Ctrl-C."""
+    from fedlmd.cli import fail
+    from fedlmd.node.config import NodeConfig
+    from fedlmd.node.node import run
+
     if role not in ("server", "worker"):
         fail(f"--role is {role!r}; it is server or worker")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -126,29 +93,27 @@ def serve(
 def federate(
     server: Annotated[str, typer.Option(help="URL of the server's REST service.")] = "http://127.0.0.1:9000",
     settings_file: SettingsFile = None,
-    labels: Annotated[str, typer.Option(help="Labels to learn, comma separated; the settings' without it.")] = "",
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Take the detector from the shipped release.")
-    ] = False,
+    labels: Labels = "",
+    pretrained: Pretrained = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", help="Go on with this run, which failed or was stopped.", metavar="RUN")
+        str | None, typer.Option("--resume", help="Resume this run, which failed or was stopped.", metavar="RUN")
     ] = None,
     json_file: JsonFile = None,
     tensorboard: Curves = None,
 ) -> None:
-    """Start a federated run at a server, or go on with one, and follow it; Ctrl-C leaves it running."""
-    board = TensorBoard(tensorboard) if tensorboard else None  # what is missing shows before a run is started
+    """Start a federated run at a server, or resume one, and follow it; Ctrl-C leaves it running."""
+    from fedlmd.cli import fail
+    from fedlmd.cli.show import console, event_line, write
+    from fedlmd.federation.tensorboard import TensorBoard
+    from fedlmd.service.client import NodeClient
+
+    board = TensorBoard(tensorboard) if tensorboard else None  # raises for a missing package before a run is started
     if resume is not None and (settings_file or labels or pretrained):
         fail("a resumed run keeps the plan that it was started with; leave --settings, --labels and --pretrained out")
-    changes = settings.to_mapping(settings.read(settings_file)) if settings_file else {}
-    changes.pop("data", None)  # each site's own matter
-    order: dict[str, Any] = {"settings": changes, "pretrained_detector": pretrained}
-    if labels:
-        order["labels"] = labels.split(",")
-    if resume is not None:
-        order = {"resume": resume}
     client, out = NodeClient(server), console()
-    number = client.start_run(order)
+    number = client.start_run(
+        {"resume": resume} if resume is not None else run_order(settings_file, labels, pretrained)
+    )
     out.print(f"run {number} at {server}")
     event: dict[str, Any] = {}
     events = client.events(number)
@@ -161,14 +126,29 @@ def federate(
     write(event, json_file)
 
 
+def run_order(settings_file: Path | None, labels: str, pretrained: bool) -> dict[str, Any]:
+    """The body of the request that starts a run."""
+    from fedlmd.settings import to_mapping
+
+    changes = to_mapping(read_settings(settings_file)) if settings_file else {}
+    changes.pop("data", None)  # each worker has its own data settings
+    order: dict[str, Any] = {"settings": changes, "pretrained_detector": pretrained}
+    return {**order, "labels": labels.split(",")} if labels else order
+
+
 def log(
     run: Annotated[Path, typer.Argument(help="Folder of a run: runs/ID in the server's home.")],
     tensorboard: Curves = None,
 ) -> None:
-    """Tell what happened in a run, from its diary."""
+    """Print the events of a run, from its event log."""
+    from fedlmd.cli import fail
+    from fedlmd.cli.show import console, event_line
+    from fedlmd.federation.events import EventLog
+    from fedlmd.federation.tensorboard import TensorBoard
+
     events = EventLog(run).read()
     if not events:
-        fail(f"{run} has no diary of a run; runs lie in the folder runs of the server's home")
+        fail(f"{run} has no event log of a run; runs lie in the folder runs of the server's home")
     for event in TensorBoard(tensorboard).log(run.resolve().name, events) if tensorboard else events:
         console().print(event_line(event))
 
@@ -178,10 +158,13 @@ def drift(
     reset: Annotated[bool, typer.Option("--reset", help="Acknowledge alarms: watch anew from now on.")] = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Say whether nodes are asked about other images than they were calibrated on."""
-    found = {}
+    """Show whether the images that nodes predict are like those that they were calibrated on."""
+    from fedlmd.cli.show import console, drift_line, write
+    from fedlmd.service.client import NodeClient
+
+    reports = {}
     for url in nodes:
         client = NodeClient(url)
-        found[url] = client.reset_drift() if reset else client.drift()
-        console().print(f"{url}: {drift_line(found[url])}")
-    write(found, json_file)
+        reports[url] = client.reset_drift() if reset else client.drift()
+        console().print(f"{url}: {drift_line(reports[url])}")
+    write(reports, json_file)

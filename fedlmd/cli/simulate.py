@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, Threads, read_settings
-from fedlmd.cli.show import console, event_line, fail, write
-from fedlmd.simulation import simulate
-
-__all__ = ["short_line", "simulate_command"]
 
 # Workers of a round that are shown one by one.
 SHOWN = 12
 
 
-def simulate_command(
+def simulate(
     workers: Annotated[int, typer.Option(help="Workers of the federation.", min=1)],
     settings_file: SettingsFile = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds; the settings' without it.", min=1)] = None,
@@ -26,12 +21,18 @@ def simulate_command(
     threads: Threads = CORES,
     json_file: JsonFile = None,
 ) -> None:
-    """Carry out a federated run with many simulated workers on this machine, without a cluster."""
-    chosen = read_settings(settings_file)
+    """Execute a federated run with many simulated workers on this machine, without a cluster."""
+    from dataclasses import replace
+
+    from fedlmd.cli import fail
+    from fedlmd.cli.show import console, write
+    from fedlmd.simulation.launch import simulate as launch
+
+    settings = read_settings(settings_file)
     if rounds is not None:
-        chosen = replace(chosen, federation=replace(chosen.federation, rounds=rounds))
+        settings = replace(settings, federation=replace(settings.federation, rounds=rounds))
     out, event = console(), dict[str, Any]()
-    for event in simulate(chosen, workers, output, actors=min(threads, workers)):
+    for event in launch(settings, workers, output, actors=min(threads, workers)):
         out.print(short_line(event))
     if event.get("event") != "finished":
         fail(f"the run {event.get('event')}: {event.get('reason', 'no reason given')}")
@@ -40,7 +41,9 @@ def simulate_command(
 
 
 def short_line(event: dict[str, Any]) -> str:
-    """An event in words, without the names of many workers."""
+    """An event as text, without the names of more than ``SHOWN`` workers."""
+    from fedlmd.cli.show import event_line
+
     workers = event.get("workers")
     if event["event"] == "finished":
         metrics = {name: value for name, value in event["metrics"].items() if name != "workers"}

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-from PIL import Image
-
-from fedlmd.data.images import DataError, LabelledImages
+from fedlmd.data.images import DataError, LabelledImages, picture
 from fedlmd.data.sources import Split, load
-
-__all__ = ["Exported", "export"]
+from fedlmd.progress import Progress
 
 STAGE = ".export.part"
-
-
-@dataclass(frozen=True)
-class Exported:
-    """Progress: ``done`` of ``total`` images are written; the folder is complete once the generator has ended."""
-
-    done: int
-    total: int
 
 
 def export(
@@ -37,23 +24,23 @@ def export(
     root: Path | None = None,
     labels: Sequence[str] | None = None,
     limit: int | None = None,
-) -> Iterator[Exported]:
+) -> Generator[Progress, None, None]:
     """Write both splits as ``<folder>/{train,eval}/<label>/<index>.png``.
 
     All is written beside its place and moved there at the end: a crash leaves no half file and no half data set under
-    the final names. To give up early, close the generator; it then removes what it wrote.
+    the final names. Closing the generator early removes what it wrote.
 
     Args:
         source: what ``load`` takes, and so are ``image_size``, ``channels``, ``root`` and ``labels``.
         folder: where to; made if missing.
         image_size: height and width in pixels.
         channels: 1 (grey) or 3 (RGB).
-        root: the source's data root; the folder may lie anywhere.
+        root: the source's data root; ``folder`` may lie anywhere.
         labels: only these.
         limit: at most this many images for each label and split, the first ones; None for all.
 
     Yields:
-        One record for each image.
+        One step for each image.
 
     Raises:
         DataError: the folder is not empty, a label cannot be a folder's name, or ``load`` refuses the source.
@@ -74,7 +61,7 @@ def export(
         files = ((split, index) for split, indices in chosen.items() for index in indices)
         for done, (split, index) in enumerate(files, start=1):
             write(splits[split], index, stage / split)
-            yield Exported(done, total)
+            yield Progress("export", done, total)
         for split in chosen:
             (stage / split).rename(folder / split)
     finally:
@@ -82,16 +69,15 @@ def export(
 
 
 def refuse_occupied(folder: Path) -> None:
+    """Refuse a folder that holds something. Raises DataError."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; choose a folder that is empty or does not exist")
-    found = next(folder.iterdir(), None) if folder.exists() else None
-    if found is not None:
-        raise DataError(
-            f"{folder} is not empty (it holds {found.name}); choose a folder that is empty or does not exist"
-        )
+    if folder.exists() and (first := next(folder.iterdir(), None)) is not None:
+        raise DataError(f"{folder} is not empty (it holds {first.name}); choose one that is empty or does not exist")
 
 
 def refuse_unwritable(names: Sequence[str]) -> None:
+    """Refuse labels that cannot be names of folders. Raises DataError."""
     for name in names:
         if not name or name.startswith(".") or set(name) & set('/\\\0:*?"<>|'):
             raise DataError(f"label {name!r} cannot be the name of a folder; rename it, or leave it out")
@@ -109,7 +95,7 @@ def first_of_each(dataset: LabelledImages, limit: int | None) -> list[int]:
 
 
 def write(dataset: LabelledImages, index: int, folder: Path) -> None:
+    """Write one image as a PNG file into its label's folder."""
     label_folder = folder / dataset.names[int(dataset.labels[index])]
     label_folder.mkdir(parents=True, exist_ok=True)
-    pixels = np.ascontiguousarray(dataset.pixels[index].permute(1, 2, 0).numpy())
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(label_folder / f"{index:05d}.png")
+    picture(dataset.pixels[index]).save(label_folder / f"{index:05d}.png")

@@ -12,23 +12,6 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = [
-    "IMAGE_FORMATS",
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "MAX_SIDE",
-    "DataError",
-    "ImageError",
-    "Indices",
-    "LabelledImages",
-    "check_labels",
-    "decode_image",
-    "fit_pixels",
-    "some",
-    "to_pixels",
-    "to_unit_range",
-]
-
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 """What ``decode_image`` reads, by Pillow's names; every further format would be a further parser of hostile bytes."""
 
@@ -39,7 +22,10 @@ MAX_PIXELS = 20_000_000
 """Largest image that is decoded, width times height."""
 
 MAX_SIDE = 32_768
-"""Longest side that is decoded, in pixels: Pillow spends tens of bytes on each row, however short."""
+"""Longest side that is decoded, in pixels: Pillow takes tens of bytes for each row, however short."""
+
+ACCEPTED = f"a file in one of the formats {', '.join(IMAGE_FORMATS)}"
+TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels or a side above {MAX_SIDE:,}; scale it down first"
 
 Indices = Sequence[int] | np.ndarray | Tensor
 """Positions of images, each 0 to N - 1; no boolean masks."""
@@ -74,7 +60,6 @@ class LabelledImages:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit together, with the reason."""
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
             raise DataError(f"pixels must be uint8 (N, C, H, W), not {self.pixels.dtype} {tuple(self.pixels.shape)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
@@ -157,7 +142,7 @@ def decode_image(data: bytes, size: int, channels: int) -> UInt8[Tensor, "c h w"
     """Turn untrusted bytes into one image of the wanted shape.
 
     An image that already has the shape and mode keeps every pixel. Otherwise: EXIF orientation is applied; 16-bit grey
-    is scaled to 8 bits; transparency is composited over black, since the domain is white ink on black; grey and RGB are
+    is scaled to 8 bits; transparency is composited over black, the background of the digits; grey and RGB are
     converted into each other; other sizes are fitted into the square, with black bars to keep the aspect ratio.
 
     Args:
@@ -174,13 +159,13 @@ def decode_image(data: bytes, size: int, channels: int) -> UInt8[Tensor, "c h w"
     """
     check_shape(size, channels)
     if not data:
-        raise ImageError(f"the image is empty (0 bytes); give {accepted()}")
+        raise ImageError(f"the image is empty (0 bytes); give {ACCEPTED}")
     try:
         image = Image.open(BytesIO(data), formats=IMAGE_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(too_large()) from error
+        raise ImageError(TOO_LARGE) from error
     except Exception as error:  # a parser of hostile bytes: what it may raise is not a closed list
-        raise ImageError(f"the data is not a readable image; give {accepted()}") from error
+        raise ImageError(f"the data is not a readable image; give {ACCEPTED}") from error
     try:
         with image:
             refuse_unusable(image)
@@ -204,35 +189,28 @@ def fit_pixels(pixels: UInt8[Tensor, "n c h w"], size: int, channels: int) -> UI
     if pixels.shape[1:] == (channels, size, size):
         return pixels
     fitted = pixels.new_empty((len(pixels), channels, size, size))
-    for position, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
-        fitted[position] = tensor(
-            fit(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), size, channels)
-        )
+    for position, image in enumerate(pixels):
+        fitted[position] = tensor(fit(picture(image), size, channels))
     return fitted
 
 
 def check_shape(size: int, channels: int) -> None:
+    """Refuse an impossible size or number of channels. Raises DataError."""
     if size < 1 or channels not in MODES:
         raise DataError(f"an image needs a size of 1 pixel or more and 1 or 3 channels, not {size} and {channels}")
 
 
 def refuse_unusable(image: Image.Image) -> None:
+    """Refuse an image that is too large or animated. Raises ImageError."""
     if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-        raise ImageError(too_large())
+        raise ImageError(TOO_LARGE)
     # A camera's MPO is a JPEG with further views behind it: its first picture is the photograph.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise ImageError("the image is animated; give a single frame")
 
 
-def accepted() -> str:
-    return f"a file in one of the formats {', '.join(IMAGE_FORMATS)}"
-
-
-def too_large() -> str:
-    return f"the image has more than {MAX_PIXELS:,} pixels or a side above {MAX_SIDE:,}; scale it down first"
-
-
 def fit(image: Image.Image, size: int, channels: int) -> Image.Image:
+    """An image in the wanted mode, fitted into a square with black bars."""
     mode = MODES[channels]
     flat = flatten(image).convert(mode)
     if flat.size == (size, size):
@@ -240,7 +218,7 @@ def fit(image: Image.Image, size: int, channels: int) -> Image.Image:
     # Bars are added after the resizing: a 1 x 30,000 image must not become a square of that side.
     scale = size / max(flat.size)
     width, height = (max(1, round(side * scale)) for side in flat.size)
-    # Filters without negative lobes: ringing would leave a grey halo on the black around each stroke.
+    # Filters without negative lobes: ringing would leave grey pixels on the black around each stroke.
     resample = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BILINEAR
     square = Image.new(mode, (size, size))
     resized = flat.resize((width, height), resample, reducing_gap=3.0)
@@ -254,12 +232,18 @@ def flatten(image: Image.Image) -> Image.Image:
         values = np.asarray(image).clip(0, 65535).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA")).convert(
-            "RGB"
-        )
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
     return image
 
 
+def picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """An image with 1 or 3 channels, for Pillow."""
+    array = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
 def tensor(image: Image.Image) -> UInt8[Tensor, "c h w"]:
+    """The inverse of ``picture``."""
     array = np.array(image)
     return torch.from_numpy(array.reshape(image.height, image.width, -1)).permute(2, 0, 1).contiguous()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
+from fedlmd.choices import between, one_of
 from fedlmd.data.images import DataError, LabelledImages, check_labels
-
-__all__ = ["PartitionConfig", "PartitionKind", "partition"]
 
 PartitionKind = Literal["none", "labels", "iid", "dirichlet"]
 
@@ -23,7 +22,7 @@ class PartitionConfig:
     Args:
         kind: one of
 
-            - ``none``: not at all, each worker has the whole data set (what lies on it is its own already);
+            - ``none``: not at all, each worker has the whole of its source;
             - ``labels``: each worker has the labels of its list; workers that list the same label share its images;
             - ``iid``: shuffled shares of equal size;
             - ``dirichlet``: each label is divided in proportions drawn from Dir(alpha) (Yurochkin et al. 2019).
@@ -33,7 +32,7 @@ class PartitionConfig:
         seed: 0 or more; all workers of a run need the same.
 
     Raises:
-        DataError: a value is out of range.
+        ValueError: a value is out of range.
     """
 
     kind: PartitionKind = "none"
@@ -43,25 +42,20 @@ class PartitionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, with the reason."""
-        if self.kind not in get_args(PartitionKind):
-            raise DataError(f"there is no partition {self.kind!r}; choose {', '.join(get_args(PartitionKind))}")
-        if self.workers < 1:
-            raise DataError(f"workers must be 1 or more, not {self.workers}")
-        if not (self.alpha > 0 and math.isfinite(self.alpha)):
-            raise DataError(f"alpha must be a number above 0, not {self.alpha}")
-        if self.seed < 0:
-            raise DataError(f"seed must be 0 or more, not {self.seed}")
+        one_of(self, PartitionKind, "kind")
+        between(self, 1, math.inf, "workers")
+        between(self, 0, math.inf, "alpha", open_low=True)
+        between(self, 0, math.inf, "seed")
         if self.kind == "labels" and len(self.lists) != self.workers:
-            raise DataError(f"{self.workers} workers need {self.workers} lists of labels, not {len(self.lists)}")
+            raise ValueError(f"{self.workers} workers need {self.workers} lists of labels, not {len(self.lists)}")
         if self.kind == "labels" and not all(self.lists):
-            raise DataError(f"each worker needs at least one label, but worker {self.lists.index(())}'s list is empty")
+            raise ValueError(f"each worker needs at least one label, but worker {self.lists.index(())}'s list is empty")
 
 
 def partition(dataset: LabelledImages, config: PartitionConfig, worker: int) -> LabelledImages:
     """One worker's share of a data set.
 
-    The same data set and configuration give the same division on every machine, so that workers need not talk: no
+    The same data set and configuration give the same division on every machine, without communication: no
     image is in two shares, and together the shares hold every image (for ``labels``: every image of a listed label).
 
     Args:
@@ -79,23 +73,23 @@ def partition(dataset: LabelledImages, config: PartitionConfig, worker: int) -> 
         raise DataError(f"there is no worker {worker}; the partition has workers 0 to {config.workers - 1}")
     if config.kind == "none":
         return dataset
-    mine = np.flatnonzero(owners(dataset, config) == worker)
-    if not len(mine):
+    share = np.flatnonzero(owners(dataset, config) == worker)
+    if not len(share):
         raise DataError(f"worker {worker}'s share has no image; use fewer workers, more images or a larger alpha")
-    return dataset.take(mine)
+    return dataset.take(share)
 
 
 def owners(dataset: LabelledImages, config: PartitionConfig) -> Int64[np.ndarray, " n"]:
-    """The worker of each image, or -1: as an image has one owner, shares cannot overlap."""
+    """The worker of each image, or -1: as an image has one worker, shares cannot overlap."""
     owners = np.full(len(dataset), -1, dtype=np.int64)
     if config.kind == "iid":
         owners[np.random.default_rng(config.seed).permutation(len(dataset))] = np.arange(len(dataset)) % config.workers
         return owners
-    for listed in config.lists if config.kind == "labels" else ():
-        check_labels(listed, dataset.names)
+    for labels_of_worker in config.lists if config.kind == "labels" else ():
+        check_labels(labels_of_worker, dataset.names)
     labels = dataset.labels.numpy()
     for index, name in enumerate(dataset.names):
-        # One stream for each label: what another label has or lacks does not change this one's division.
+        # One stream for each label, so that the division of one label does not depend on the others.
         rng = np.random.default_rng([config.seed, index])
         members = rng.permutation(np.flatnonzero(labels == index))
         if config.kind == "dirichlet":
@@ -106,6 +100,7 @@ def owners(dataset: LabelledImages, config: PartitionConfig) -> Int64[np.ndarray
 
 
 def dirichlet_owners(count: int, config: PartitionConfig, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    """The workers of ``count`` images, in proportions drawn from Dir(alpha)."""
     proportions = rng.dirichlet(np.full(config.workers, config.alpha))
     ends = np.round(np.cumsum(proportions)[:-1] * count)
     return np.searchsorted(ends, np.arange(count), side="right").astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,15 +16,25 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlmd.choices import Registry
 from fedlmd.data.images import IMAGE_SUFFIXES, DataError, LabelledImages, check_labels, decode_image, fit_pixels
 
-__all__ = ["Split", "label_names", "load", "split_held_back"]
-
 Split = Literal["train", "eval"]
-"""Which part of a source: the one to learn from, or the one that is only ever measured on."""
+"""Which part of a source: the one to train on, or the one to evaluate on."""
+
+Source = Callable[[Split], LabelledImages]
+"""Gives one split of a named source, at whatever size its images have."""
 
 AnyArray = NDArray[Any]
-NPZ_SUFFIX: dict[str, str] = {"train": "_train", "eval": "_test"}
+
+
+def mnist(split: Split) -> LabelledImages:
+    """The MNIST that ships with the package."""
+    return read_npz(resources.files("fedlmd.data").joinpath("mnist", "mnist.npz"), "mnist", split)
+
+
+SOURCES: Registry[Source] = Registry("data source", "fedlmd.sources", {"mnist": mnist})
+"""Sources by name; other packages add theirs as entry points. Everything else is a path."""
 
 
 def load(
@@ -41,7 +51,7 @@ def load(
     Args:
         source: one of
 
-            - ``mnist``: the shipped data set, 60,000 (train) and 10,000 (eval) digits;
+            - a name of ``SOURCES``, such as ``mnist``: the shipped data set, 60,000 (train) and 10,000 (eval) digits;
             - a path to an .npz file: arrays ``x`` and ``y`` for both splits, or ``x_train``, ``y_train``, ``x_test``
               and ``y_test``; images uint8 (N, H, W) or (N, H, W, C), labels whole numbers or strings (N,);
             - a path to a folder: ``<folder>/<split>/<label>/*.png`` where it has a sub folder train or eval,
@@ -50,8 +60,8 @@ def load(
         split: "train" or "eval".
         image_size: height and width in pixels; other sizes are fitted as ``decode_image`` does it.
         channels: 1 (grey) or 3 (RGB).
-        root: the data root, if paths are to be held in one: relative paths start there, and whatever leads outside,
-            be it absolute, by ``..`` or through a symbolic link, is refused.
+        root: the data root, if paths must lie in one: relative paths start there, and every path that leads outside,
+            absolute, by ``..`` or through a symbolic link, is refused.
         labels: load only these, numbered in this order; by default all that any split has, 2 before 10.
 
     Raises:
@@ -60,14 +70,14 @@ def load(
     """
     if split not in get_args(Split):
         raise DataError(f"there is no split {split!r}; choose train or eval")
-    if source == "mnist":
-        loaded = read_npz(resources.files("fedlmd.data").joinpath("mnist", "mnist.npz"), source, split)
+    if source in SOURCES.names:
+        loaded = named(source)(split)
     else:
         path, base = locate(source, root)
         if os.path.isdir(path):
             return read_folder(path, split, (image_size, channels), base, labels)
         if not os.path.isfile(path):
-            raise DataError(f"there is no data at {str(path)!r}; give mnist, an .npz file or a folder of images")
+            raise DataError(f"there is no data at {str(path)!r}; {give_a_source()}")
         loaded = read_npz(path, str(path), split)
     if labels is not None:
         loaded = loaded.select(labels)
@@ -80,12 +90,25 @@ def label_names(source: str, split: Split, *, root: Path | None = None) -> tuple
     Raises:
         DataError: as ``load``.
     """
-    if source != "mnist":
+    if source not in SOURCES.names:
         path, base = locate(source, root)
         if os.path.isdir(path):
             names, folders = label_folders(path, split, base)
             return tuple(name for name in names if name in folders)
     return load(source, split, root=root).names
+
+
+def give_a_source() -> str:
+    """What a source can be, as the end of a message."""
+    return f"give {', '.join(SOURCES.names)}, an .npz file or a folder of images"
+
+
+def named(source: str) -> Source:
+    """The source of a name. Raises DataError where its package cannot be imported."""
+    try:
+        return SOURCES[source]
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def split_held_back(dataset: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -114,9 +137,9 @@ def split_held_back(dataset: LabelledImages, fraction: float, seed: int) -> tupl
 
 
 def locate(source: str, root: Path | None) -> tuple[Path, Path | None]:
-    """The source's path and the resolved root, which nothing may leave."""
+    """The source's path and the resolved root that it lies in."""
     if not source or "\0" in source:
-        raise DataError(f"{source!r} is no path; give mnist, an .npz file or a folder of images")
+        raise DataError(f"{source!r} is no path; {give_a_source()}")
     if root is None:
         return Path(source), None
     base = Path(os.path.realpath(root))
@@ -132,6 +155,7 @@ def held_inside(path: Path, base: Path) -> Path:
 
 
 def read_npz(path: Traversable | Path, name: str, split: Split) -> LabelledImages:
+    """One split of an .npz file. Raises DataError."""
     try:
         with path.open("rb") as file:
             # Never a pickle: np.load would otherwise run whatever code the file holds.
@@ -141,22 +165,24 @@ def read_npz(path: Traversable | Path, name: str, split: Split) -> LabelledImage
             x_key, y_key = npz_keys(archive, split)
             x, y = archive[x_key], archive[y_key]
             every_y = [y] if y_key == "y" else [archive["y_train"], archive["y_test"]]
-    except Exception as error:  # a broken archive raises what zipfile, zlib and numpy each see fit
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds on a broken archive
         raise DataError(f"{name} cannot be read as an .npz file of images: {error}") from error
     return from_arrays(x, y, every_y, name)
 
 
 def npz_keys(archive: NpzFile, split: Split) -> tuple[str, str]:
+    """The names of a split's images and labels in an archive. Raises DataError."""
     if {"x_train", "y_train", "x_test", "y_test"} <= set(archive.files):
-        return f"x{NPZ_SUFFIX[split]}", f"y{NPZ_SUFFIX[split]}"
+        suffix = "train" if split == "train" else "test"
+        return f"x_{suffix}", f"y_{suffix}"
     if {"x", "y"} <= set(archive.files):
         return "x", "y"
-    raise DataError(
-        f"it needs arrays x and y, or x_train, y_train, x_test and y_test; it has {', '.join(archive.files)}"
-    )
+    names = ", ".join(archive.files)
+    raise DataError(f"it needs arrays x and y, or x_train, y_train, x_test and y_test; it has {names}")
 
 
 def from_arrays(x: AnyArray, y: AnyArray, every_y: list[AnyArray], name: str) -> LabelledImages:
+    """Labelled images from arrays of untrusted form; ``every_y`` are the labels of all splits. Raises DataError."""
     if x.dtype != np.uint8:
         raise DataError(f"the images of {name} must be uint8 (0 to 255), not {x.dtype}")
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3)) or 0 in x.shape:
@@ -178,6 +204,7 @@ def from_arrays(x: AnyArray, y: AnyArray, every_y: list[AnyArray], name: str) ->
 def read_folder(
     folder: Path, split: Split, shape: tuple[int, int], base: Path | None, labels: Sequence[str] | None
 ) -> LabelledImages:
+    """One split of a folder of images; ``shape`` is size and channels. Raises DataError."""
     names, folders = label_folders(folder, split, base)
     if labels is not None:
         check_labels(labels, names)
@@ -189,9 +216,9 @@ def read_folder(
             if labels is None:
                 continue  # only the other split has it: the numbers are to mean the same in both
             raise DataError(f"label {label!r} has no {split} image in {folder}; leave it out, or add a folder of it")
-        found = image_files(folders[label], base)
-        files += found
-        indices += [index] * len(found)
+        in_folder = image_files(folders[label], base)
+        files += in_folder
+        indices += [index] * len(in_folder)
     pixels = torch.empty((len(files), shape[1], shape[0], shape[0]), dtype=torch.uint8)
     for position, file in enumerate(files):
         pixels[position] = read_image(file, *shape)
@@ -206,29 +233,30 @@ def label_folders(folder: Path, split: Split, base: Path | None) -> tuple[list[s
     labelled = {name: folders(path, base) for name, path in (splits or {str(split): folder}).items()}
     names = sorted({label for folders in labelled.values() for label in folders}, key=natural)
     if not labelled[split]:
-        raise DataError(
-            f"{splits.get(split, folder)} has no label folders; put each label's images in a folder of its name"
-        )
+        where = splits.get(split, folder)
+        raise DataError(f"{where} has no label folders; put each label's images in a folder of its name")
     return names, labelled[split]
 
 
 def folders(folder: Path, base: Path | None) -> dict[str, Path]:
+    """The sub-folders of a folder by name."""
     return {path.name: target for path, target in entries(folder, base) if os.path.isdir(target)}
 
 
 def image_files(folder: Path, base: Path | None) -> list[Path]:
-    found = {
+    """The image files of a folder, in natural order. Raises DataError when there is none."""
+    files = {
         path.name: target
         for path, target in entries(folder, base)
         if path.name.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(target)
     }
-    if not found:
+    if not files:
         raise DataError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}); add one, or remove the folder")
-    return [found[name] for name in sorted(found, key=natural)]
+    return [files[name] for name in sorted(files, key=natural)]
 
 
 def entries(folder: Path, base: Path | None) -> Iterator[tuple[Path, Path]]:
-    """What lies in a folder, as its own path and what it stands for: links are followed only inside the root."""
+    """The visible entries of a folder, as path and target: links are followed only inside the root."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -240,6 +268,7 @@ def entries(folder: Path, base: Path | None) -> Iterator[tuple[Path, Path]]:
 
 
 def read_image(file: Path, image_size: int, channels: int) -> Tensor:
+    """Decode an image file. Raises DataError naming the file."""
     try:
         return decode_image(file.read_bytes(), image_size, channels)
     except OSError as error:

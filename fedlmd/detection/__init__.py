@@ -1,84 +1,57 @@
-"""Out-of-domain detection: masks, distances, detectors, calibration, metrics. Knows no network, only callables."""
+"""Out-of-distribution detection: masks, distances, detectors, metrics. Takes callables, imports no network."""
 
-from fedlmd.detection.calibration import LEVELS, CalibrationError, Moments, Sketch, fuse, moments, pooled
-from fedlmd.detection.conformal import Reference, SiteCalibration, Verdict, decide, reference
-from fedlmd.detection.detector import Detector, MaxLogit, scored
-from fedlmd.detection.distances import (
-    Distance,
-    Once,
-    deep_feature,
-    embedding_distance,
-    lpips_distance,
-    mse,
-    ssim_distance,
-)
-from fedlmd.detection.drift import Alarm, Below, DriftConfig, DriftReport, DriftState, DriftWatch
-from fedlmd.detection.feature_space import ClassGaussians, Mahalanobis, directions
-from fedlmd.detection.heat import agreed, explaining, heat
-from fedlmd.detection.lmd import (
-    FAST,
-    LMD,
-    PAPER,
-    PRESETS,
-    Condition,
-    DistanceKind,
-    LMDConfig,
-    Reconstruction,
-    fixed_noise,
-)
-from fedlmd.detection.masks import MaskKind, masks
+from fedlmd.detection.config import DetectorConfig
+from fedlmd.detection.detector import Detector
+from fedlmd.detection.distances import Distance, embedding_distance, mse, ssim_distance
+from fedlmd.detection.energy import Energy
+from fedlmd.detection.features import Features, l2_normalised
+from fedlmd.detection.heat_map import explanation_config, heat, median_reconstruction
+from fedlmd.detection.inputs import DetectorInputs, WorkerDenoiser
+from fedlmd.detection.lmd import LMD, PAPER, PRESETS, LMDConfig, Reconstruction, fixed_noise
+from fedlmd.detection.mahalanobis import ClassGaussians, Mahalanobis, class_gaussians
+from fedlmd.detection.masks import MaskKind
+from fedlmd.detection.max_logit import MaxLogit
 from fedlmd.detection.metrics import Separation, separation
 from fedlmd.detection.one_step import OneStep, OneStepConfig
+from fedlmd.detection.registry import DENOISING, DETECTORS, build_detectors
+from fedlmd.detection.scores import fuse, in_batches, moments_of, scored
 from fedlmd.detection.union import Union
 
 __all__ = [
-    "FAST",
-    "LEVELS",
+    "DENOISING",
+    "DETECTORS",
     "LMD",
     "PAPER",
     "PRESETS",
-    "Alarm",
-    "Below",
-    "CalibrationError",
     "ClassGaussians",
-    "Condition",
     "Detector",
+    "DetectorConfig",
+    "DetectorInputs",
     "Distance",
-    "DistanceKind",
-    "DriftConfig",
-    "DriftReport",
-    "DriftState",
-    "DriftWatch",
+    "Energy",
+    "Features",
     "LMDConfig",
     "Mahalanobis",
     "MaskKind",
     "MaxLogit",
-    "Moments",
-    "Once",
     "OneStep",
     "OneStepConfig",
     "Reconstruction",
-    "Reference",
     "Separation",
-    "SiteCalibration",
-    "Sketch",
     "Union",
-    "Verdict",
-    "agreed",
-    "decide",
-    "deep_feature",
-    "directions",
+    "WorkerDenoiser",
+    "build_detectors",
+    "class_gaussians",
     "embedding_distance",
-    "explaining",
+    "explanation_config",
     "fixed_noise",
     "fuse",
     "heat",
-    "lpips_distance",
-    "masks",
-    "moments",
+    "in_batches",
+    "l2_normalised",
+    "median_reconstruction",
+    "moments_of",
     "mse",
-    "pooled",
-    "reference",
     "scored",
     "separation",
     "ssim_distance",

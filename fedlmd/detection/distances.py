@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar, final
+from typing import Generic, Literal, TypeVar, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Distance", "Once", "deep_feature", "embedding_distance", "lpips_distance", "mse", "ssim_distance"]
-
 # (B, C, H, W) twice, in [-1, 1], to (B,).
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+DistanceKind = Literal["mse", "ssim", "features", "embedding", "lpips"]
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def mse(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Float[Tenso
 
 
 def ssim_distance(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """1 - SSIM (Wang et al. 2004, eq. 13): Gaussian window of 11 pixels and deviation 1.5, K = (0.01, 0.03).
+    """1 - SSIM (Wang et al. 2004, eq. 13): Gaussian window of 11 pixels, standard deviation 1.5, K = (0.01, 0.03).
 
     In [0, 2]. The mean runs over the windows that lie wholly inside the image.
     """
@@ -50,7 +50,7 @@ def ssim_distance(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> F
 
 
 def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
-    """Distance in a network's own feature maps, as LPIPS has it but without learnt weights (Zhang et al. 2018, eq. 1).
+    """Distance in a network's feature maps, as LPIPS has it but without learnt weights (Zhang et al. 2018, eq. 1).
 
     At every position the features are scaled to unit length; squared differences are averaged over positions and
     summed over the chosen stages. In [0, 4] per stage.
@@ -59,12 +59,12 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
         maps: gives the feature maps of a batch, such as a classifier's ``maps``.
         stages: which of the maps count, 0 being the finest.
     """
-    of_image = Once(maps)
+    first_maps = LastCallCache(maps)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        of_a, of_b = of_image(a), maps(b)
+        maps_a, maps_b = first_maps(a), maps(b)
         parts = [
-            (F.normalize(of_a[stage], dim=1) - F.normalize(of_b[stage], dim=1)).square().sum(1).mean((1, 2))
+            (F.normalize(maps_a[stage], dim=1) - F.normalize(maps_b[stage], dim=1)).square().sum(1).mean((1, 2))
             for stage in stages
         ]
         return torch.stack(parts).sum(0)
@@ -73,44 +73,44 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
 
 
 def embedding_distance(
-    embed: Callable[[Tensor], Tensor], of_image: Callable[[Tensor], Tensor] | None = None
+    embed: Callable[[Tensor], Tensor], image_embedding: Callable[[Tensor], Tensor] | None = None
 ) -> Distance:
     """Squared distance between the embeddings of two images, each scaled to unit length; in [0, 4].
 
     Args:
         embed: images to vectors (B, E), such as a classifier's ``embedding``.
-        of_image: the same for the first of two images, where somebody remembers what has been embedded before.
+        image_embedding: the same for the first of two images, where its last value is cached elsewhere.
     """
-    of_image = of_image or Once(embed)
+    image_embedding = image_embedding or LastCallCache(embed)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return (F.normalize(of_image(a)) - F.normalize(embed(b))).square().sum(1)
+        return (F.normalize(image_embedding(a)) - F.normalize(embed(b))).square().sum(1)
 
     return distance
 
 
 @final
-class Once(Generic[T]):
-    """A function that is not asked again while it is given the very same tensor, as an image among its copies is."""
+class LastCallCache(Generic[T]):
+    """A function whose last value is cached: the same tensor is compared with many reconstructions."""
 
     def __init__(self, function: Callable[[Tensor], T]) -> None:
         self.function = function
         self.last: tuple[Tensor, T] | None = None
 
-    def __call__(self, given: Tensor) -> T:
-        """The function's value, remembered for the last tensor."""
-        # One read and one write of the pair: threads that share it may ask twice, but never get another's answer.
+    def __call__(self, images: Tensor) -> T:
+        """The function's value."""
+        # One read and one write of the pair: threads that share it may compute a value twice, but never mix values up.
         last = self.last
-        if last is None or last[0] is not given:
-            self.last = last = (given, self.function(given))
+        if last is None or last[0] is not images:
+            self.last = last = (images, self.function(images))
         return last[1]
 
 
 def lpips_distance() -> Distance:
-    """LPIPS with AlexNet, the paper's own distance (Zhang et al. 2018), from the optional package ``lpips``.
+    """LPIPS with AlexNet, the paper's distance (Zhang et al. 2018), from the optional package ``lpips``.
 
     Raises:
-        ValueError: when the package or AlexNet's weights are not at hand, with the mend.
+        ValueError: when the package or AlexNet's weights are missing, with what to install.
     """
     try:
         import lpips  # noqa: PLC0415 - an optional extra
@@ -122,9 +122,9 @@ def lpips_distance() -> Distance:
         raise ValueError(f"the distance 'lpips' needs AlexNet's weights in torch's hub folder: {error}") from None
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        # AlexNet wants colour and at least 32 pixels.
+        # AlexNet takes colour and at least 32 pixels.
         a, b = (F.interpolate(x.expand(-1, 3, -1, -1), size=64, mode="bilinear") for x in (a, b))
-        found: Tensor = network(a, b).flatten()
-        return found
+        distances: Tensor = network(a, b).flatten()
+        return distances
 
     return distance

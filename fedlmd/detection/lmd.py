@@ -1,23 +1,25 @@
-"""Lift, Map, Detect (Liu et al., ICML 2023): what a diffusion model redraws differently lies outside its domain."""
+"""Lift, Map, Detect (Liu et al., ICML 2023): a diffusion model redraws out-of-distribution images differently."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, final, get_args
+from typing import Literal, NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fedlmd.detection.distances import Distance
+from fedlmd.choices import between, one_of
+from fedlmd.detection.distances import Distance, DistanceKind
 from fedlmd.detection.masks import MaskKind, masks
 from fedlmd.diffusion import Denoiser, InpaintingConfig, Noise, Schedule, inpaint
 
-__all__ = ["FAST", "LMD", "PAPER", "PRESETS", "Condition", "DistanceKind", "LMDConfig", "Reconstruction", "fixed_noise"]
-
 Condition = Literal["none", "predicted"]
-DistanceKind = Literal["mse", "ssim", "features", "embedding", "lpips"]
+
+# Images to class indices (B,).
+Classify = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class LMDConfig:
         mask: what stays visible, see ``masks``.
         cells: mask cells along a side.
         reconstructions: how many times an image is redrawn, 1 or more (the paper: 10).
-        distance: "mse", "ssim", "features" (in the classifier's maps), "embedding" (in what its head sees of all views)
+        distance: "mse", "ssim", "features" (in the classifier's maps), "embedding" (in the input of its head)
             or "lpips" (the paper's; needs the extra).
         condition: "none" redraws as any known class, as in the paper; "predicted" redraws as the class that the
-            classifier takes the image for, so that an unseen digit comes back as the one it was mistaken for.
+            classifier predicts, so that an unseen digit is redrawn as the known one that it is mistaken for.
         inpainting: steps, noise and starting level of the sampler.
         seed: of the masks and the noise; the score is a fixed function of the image.
     """
@@ -45,16 +47,10 @@ class LMDConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, with the range."""
-        if self.reconstructions < 1:
-            raise ValueError(f"reconstructions is {self.reconstructions}; at least 1 is needed, the paper takes 10")
-        for name, value, kind in (
-            ("mask", self.mask, MaskKind),
-            ("distance", self.distance, DistanceKind),
-            ("condition", self.condition, Condition),
-        ):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}")
+        between(self, 1, math.inf, "reconstructions")
+        one_of(self, MaskKind, "mask")
+        one_of(self, DistanceKind, "distance")
+        one_of(self, Condition, "condition")
 
     @property
     def evaluations(self) -> int:
@@ -75,7 +71,7 @@ PRESETS = {"paper": PAPER, "fast": FAST}
 
 
 class Reconstruction(NamedTuple):
-    """What LMD saw: R masks (True keeps) and R redrawn copies of each image."""
+    """R masks (True keeps) and R redrawn copies of each image."""
 
     keep: Bool[Tensor, "r 1 h w"]
     images: Float[Tensor, "r b c h w"]
@@ -85,14 +81,14 @@ class Reconstruction(NamedTuple):
 class LMD:
     """Median distance between an image and its reconstructions (Liu et al. 2023, algorithm 1).
 
-    Lift: hide part of the image. Map: let the diffusion model redraw it. Detect: measure how far the result is off.
+    Lift: hide part of the image. Map: redraw it with the diffusion model. Detect: measure the distance of the result.
 
     Args:
         denoiser: the diffusion model, see ``Denoiser``.
         schedule: its noise levels.
         distance: compares image and reconstruction.
-        classify: images to class indices (B,), needed when the map is conditioned on the predicted class.
         config: the settings.
+        classify: images to class indices (B,), needed when conditioned on the predicted class.
     """
 
     def __init__(
@@ -101,42 +97,31 @@ class LMD:
         schedule: Schedule,
         distance: Distance,
         config: LMDConfig = FAST,
-        classify: Callable[[Tensor], Tensor] | None = None,
+        classify: Classify | None = None,
     ) -> None:
-        if config.condition == "predicted" and classify is None:
-            raise ValueError("condition 'predicted' needs a classifier; give one or set the condition to 'none'")
-        self.denoiser, self.schedule, self.distance = denoiser, schedule, distance
-        self.config, self.classify = config, classify
+        self.denoiser, self.schedule, self.distance, self.config = denoiser, schedule, distance, config
+        self.classify = label_source(config.condition, classify)
 
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """Median of the distances to the reconstructions."""
-        return self.judge(images, self.reconstruct(images))
-
-    def judge(self, images: Float[Tensor, "b c h w"], redrawn: Reconstruction) -> Float[Tensor, " b"]:
-        """The score that given reconstructions amount to."""
-        return self.distances(images, redrawn).quantile(0.5, dim=0)
+        return self.distances(images, self.reconstruct(images)).quantile(0.5, dim=0)
 
     @torch.inference_mode()
     def distances(self, images: Float[Tensor, "b c h w"], redrawn: Reconstruction) -> Float[Tensor, "r b"]:
-        """How far each given reconstruction is off."""
+        """The distance between each image and each of its reconstructions."""
         return torch.stack([self.distance(images, copy) for copy in redrawn.images])
 
     @torch.inference_mode()
     def reconstruct(self, images: Float[Tensor, "b c h w"], which: range | None = None) -> Reconstruction:
-        """Redraw every image; all reconstructions go through the network together.
+        """Redraw every image in [-1, 1]; all reconstructions go through the network together.
 
-        Args:
-            images: images in [-1, 1].
-            which: numbers of the reconstructions, all R without it. One is the same whatever others are asked for.
+        ``which`` are numbers of reconstructions, by default all R. Each is the same whichever others are made with it.
         """
         config, (b, c, h, w) = self.config, images.shape
         which = range(config.reconstructions) if which is None else which
         generator = torch.Generator().manual_seed(config.seed)
         every = masks(config.mask, config.reconstructions, (h, w), config.cells, generator)
         keep = every[which.start : which.stop].to(images.device)
-        label: Int[Tensor, " n"] | None = None
-        if config.condition == "predicted" and self.classify is not None:
-            label = self.classify(images).repeat(len(which))
         redrawn = inpaint(
             self.denoiser,
             self.schedule,
@@ -144,17 +129,23 @@ class LMD:
             keep.repeat_interleave(b, dim=0),
             config=config.inpainting,
             noise=fixed_noise(config.seed, which),
-            label=label,
+            label=None if self.classify is None else self.classify(images).repeat(len(which)),
         )
         return Reconstruction(keep, redrawn.reshape(len(which), b, c, h, w))
+
+
+def label_source(condition: Condition, classify: Classify | None) -> Classify | None:
+    """``classify`` where the condition is "predicted", else None. Raises ValueError where it is needed and missing."""
+    if condition == "predicted" and classify is None:
+        raise ValueError("condition 'predicted' needs a classifier; give one or set the condition to 'none'")
+    return classify if condition == "predicted" else None
 
 
 def fixed_noise(seed: int, repeats: Sequence[int]) -> Noise:
     """Noise that differs between the repeats of an image but not between the images of a batch.
 
-    A score is then a fixed function of its image, whatever batch the image came in, and images are compared under
-    the same noise. Batches are ordered with the repeats outermost; each repeat has its
-    own noise by its number, whichever others are drawn with it.
+    A score is then a fixed function of its image, whatever batch the image is in, and images are compared under the
+    same noise. Batches are ordered with the repeats outermost; the noise of a repeat depends on its number alone.
     """
     generators = [torch.Generator().manual_seed(1_000 * seed + number) for number in repeats]
 

@@ -1,4 +1,4 @@
-"""How well scores tell unknown images from known ones."""
+"""How well scores separate unknown images from known ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
-
-__all__ = ["Separation", "separation"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Separation:
 
 
 def separation(known: Float[Tensor, " n"], unknown: Float[Tensor, " m"]) -> Separation:
-    """Judge the scores of known and unknown images; higher scores are stranger.
+    """Evaluate the scores of known and unknown images; the unknown ones should score higher.
 
     Raises:
         ValueError: when one side is empty or a score is not finite.

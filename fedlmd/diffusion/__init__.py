@@ -2,7 +2,7 @@
 
 from fedlmd.diffusion.inpainting import InpaintingConfig, inpaint
 from fedlmd.diffusion.mixture import Mixture
-from fedlmd.diffusion.samplers import Denoiser, Noise, reverse_step, sample, timesteps
+from fedlmd.diffusion.samplers import Denoiser, Noise, reverse_step, timesteps
 from fedlmd.diffusion.schedule import Schedule, ScheduleConfig
 
 __all__ = [
@@ -14,6 +14,5 @@ __all__ = [
     "ScheduleConfig",
     "inpaint",
     "reverse_step",
-    "sample",
     "timesteps",
 ]

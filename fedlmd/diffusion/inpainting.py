@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,10 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fedlmd.choices import between
 from fedlmd.diffusion.samplers import Denoiser, Noise, reverse_step, timesteps
 from fedlmd.diffusion.schedule import Schedule
-
-__all__ = ["InpaintingConfig", "inpaint"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InpaintingConfig:
 
     Args:
         steps: network evaluations per reconstruction; with ``steps`` equal to the schedule's and ``eta`` 1 this is
-            the ancestral sampler that the paper's setting calls for.
+            the ancestral sampler of the paper.
         eta: fresh noise per step, 0 (deterministic) to 1 (ancestral).
         start: noise level at which the hidden part starts, as a fraction of the schedule, in (0, 1]. At 1 nothing of
             it is left, as in the paper; lower values keep its coarse shape.
@@ -32,13 +32,9 @@ class InpaintingConfig:
     start: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, with the range."""
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; at least one step is needed")
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta is {self.eta}; it lies in [0, 1]")
-        if not 0 < self.start <= 1:
-            raise ValueError(f"start is {self.start}; it lies in (0, 1]")
+        between(self, 1, math.inf, "steps")
+        between(self, 0, 1, "eta")
+        between(self, 0, 1, "start", open_low=True)
 
 
 @torch.inference_mode()
@@ -54,20 +50,11 @@ def inpaint(
 ) -> Float[Tensor, "b c h w"]:
     """Redraw what ``keep`` hides (Liu et al. 2023, section 3.2; the projection of Song et al. 2021, appendix I.2).
 
-    At every noise level the visible pixels are replaced by the image's own, noised to that level, so that the hidden
-    ones are drawn to go with them.
+    At every noise level the visible pixels are replaced by the image's, noised to that level, so that the hidden ones
+    are drawn to fit them.
 
-    Args:
-        denoiser: the trained or exact denoiser.
-        schedule: the schedule that it was trained with.
-        images: images in [-1, 1].
-        keep: True where a pixel stays visible.
-        config: steps, eta and starting level.
-        noise: the source of all noise.
-        label: the class to redraw as; None redraws as any.
-
-    Returns:
-        Images in [-1, 1] that equal the input wherever ``keep`` is True.
+    Images are in [-1, 1]; the result equals them wherever ``keep`` is True. ``label`` is the class to redraw as; None
+    redraws as any. ``noise`` is the source of all noise.
     """
 
     def drawn() -> Float[Tensor, "b c h w"]:

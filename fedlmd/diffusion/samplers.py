@@ -1,10 +1,9 @@
-"""Reverse steps from noise to image, with as many or as few steps as one can afford."""
+"""Reverse steps from noise to image, in any number of steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,11 +12,7 @@ from torch import Tensor
 
 from fedlmd.diffusion.schedule import Schedule
 
-__all__ = ["Denoiser", "Noise", "reverse_step", "sample", "timesteps"]
-
-
-# Draws standard normal noise of a shape. Randomness is an argument everywhere, so that a caller can share it, fix it or
-# take it from a test.
+# Draws standard normal noise of a shape. Randomness is an argument everywhere, so that a caller can share or fix it.
 Noise = Callable[[tuple[int, ...]], Tensor]
 
 
@@ -29,7 +24,6 @@ class Denoiser(Protocol):
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], label: Int[Tensor, " b"] | None = None, /
     ) -> Float[Tensor, "b c h w"]:
         """The velocities v at levels t (B,)."""
-        ...
 
 
 def timesteps(schedule: Schedule, steps: int, start: float = 1.0) -> list[int]:
@@ -73,23 +67,3 @@ def reverse_step(
     fresh = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
     kept = math.sqrt(max(0.0, 1 - abar_s - fresh**2))
     return math.sqrt(abar_s) * x_0 + kept * implied + fresh * noise
-
-
-@torch.inference_mode()
-def sample(
-    denoiser: Denoiser,
-    schedule: Schedule,
-    shape: tuple[int, int, int, int],
-    *,
-    steps: int,
-    noise: Noise,
-    eta: float = 1.0,
-    label: Int[Tensor, " b"] | None = None,
-) -> Iterator[Float[Tensor, "b c h w"]]:
-    """Draw images from noise; yields the state after every step, the last being the images in [-1, 1]."""
-    x = noise(shape)
-    levels = timesteps(schedule, steps)
-    for t, s in pairwise(levels):
-        v = denoiser(x, torch.full((len(x),), t, device=x.device), label)
-        x = reverse_step(schedule, x, v, t, s, eta=eta, noise=noise(shape))
-        yield x

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Schedule", "ScheduleConfig"]
+from fedlmd.choices import between, one_of
+
+ScheduleKind = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,11 @@ class ScheduleConfig:
     """
 
     steps: int = 1000
-    kind: Literal["cosine", "linear"] = "cosine"
+    kind: ScheduleKind = "cosine"
 
     def __post_init__(self) -> None:
-        """Refuse an impossible schedule, with the reason."""
-        if self.steps < 2:
-            raise ValueError(f"schedule.steps is {self.steps}; a schedule has at least 2 noise levels")
-        if self.kind not in ("cosine", "linear"):
-            raise ValueError(f"schedule.kind is {self.kind!r}; it is 'cosine' or 'linear'")
+        between(self, 2, math.inf, "steps")
+        one_of(self, ScheduleKind, "kind")
 
 
 class Schedule:
@@ -40,13 +39,12 @@ class Schedule:
     target keeps unit scale at every noise level, from which both x_0 and n follow.
 
     Attributes:
-        alphas_cumprod: abar_t, float64 (T,), falling from near 1 to near 0: of 1 - abar_t single precision would leave
-            three digits at the lowest levels.
+        alphas_cumprod: abar_t, float64 (T,), falling from near 1 to near 0. At the lowest levels 1 - abar_t would have
+            three digits in single precision.
     """
 
     def __init__(self, config: ScheduleConfig | None = None) -> None:
-        config = config or ScheduleConfig()
-        self.config = config
+        self.config = config = config or ScheduleConfig()
         self.alphas_cumprod: Float[Tensor, " T"] = torch.cumprod(1 - betas(config), dim=0)
         # The last column is the clean image, so that -1 is its index.
         abar = torch.cat([self.alphas_cumprod, torch.ones(1, dtype=torch.float64)])

@@ -1,7 +1,7 @@
-"""The diary of a run: one JSON object a line, written by the server's Flower process and followed by the node.
+"""The event log of a run: one JSON object a line, written by the server's Flower process and followed by the node.
 
-While that process lives it holds a lock on the diary. The lock goes when the process goes, however it dies, so that a
-reader who finds the diary unlocked and without a last word knows that none will come.
+While that process lives it holds a lock on the log. The operating system releases the lock when the process ends, in
+whatever way, so that a reader who sees the log unlocked and without a final event knows that none will come.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EVENTS", "FINAL", "RESUMED", "EventLog", "follow_events", "last_attempt"]
-
 EVENTS = "events.jsonl"
 RESUMED = "resumed"
-"""The event by which a run goes on after a final one."""
+"""The event that continues a run after a final one."""
 FINAL = frozenset({"finished", "failed", "stopped"})
 
 
 class EventLog:
-    """Appends to and looks into the diary of one run.
+    """Writes and reads the event log of one run.
 
     Args:
         run_dir: the run's folder, which holds ``events.jsonl``.
@@ -36,10 +34,10 @@ class EventLog:
         self.path = run_dir / EVENTS
 
     def append(self, event: str, **fields: object) -> None:
-        """Write one event with the time (UTC, ISO 8601), whole on its line or not at all.
+        """Write one event with the time (UTC, ISO 8601), as a complete line or not at all.
 
         Raises:
-            OSError: when the disk does not take it.
+            OSError: when the disk is full or fails.
         """
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
@@ -51,7 +49,7 @@ class EventLog:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the diary's lock: the writer lives."""
+        """Hold the log's lock, which shows that the writer lives."""
         with self.path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -68,14 +66,14 @@ class EventLog:
         return False
 
     def read(self) -> list[dict[str, Any]]:
-        """The events so far; none when the diary is not there yet."""
+        """The events so far; none when there is no log yet."""
         if not self.path.exists():
             return []
         text = self.path.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def mend(self) -> None:
-        """Cut off the half line that a killed writer left. Only for a diary that nobody holds."""
+        """Cut off the incomplete line that a killed writer left. Only for a log that no process holds."""
         if self.path.exists():
             os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
 
@@ -84,26 +82,26 @@ class EventLog:
         return last_attempt(self.read())
 
     def has_started(self) -> bool:
-        """Whether the run's process has begun; others may have written before it."""
+        """Whether the run's process has started; other processes may have written before it."""
         return any(event["event"] == "started" for event in self.attempt())
 
     def final(self) -> dict[str, Any] | None:
-        """The first event that ends the run, or None while it goes on, perhaps again."""
+        """The first event that ends the run, or None while it runs or was resumed."""
         return next((event for event in self.attempt() if event["event"] in FINAL), None)
 
 
 def last_attempt(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of a run's events that came since it was resumed last, from that event on; all when it never was."""
+    """The events of a run from its last "resumed" on; all of them when it never was resumed."""
     starts = [position for position, event in enumerate(events) if event["event"] == RESUMED]
     return events[starts[-1] :] if starts else events
 
 
 def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dict[str, Any] | None]:
-    """Yield the events of a diary as they come, and None whenever nothing came for ``silence`` seconds.
+    """Yield the events of a log as they are written, and None whenever none was for ``silence`` seconds.
 
-    Ends after the first final event that the run was not resumed after. Waits for a diary that is not there yet.
+    Ends after the first final event that no resumption follows. Waits for a log that does not exist yet.
     """
-    offset, heard = 0, time.monotonic()
+    offset, latest = 0, time.monotonic()
     while True:
         lines = new_lines(path, offset)
         events = [json.loads(line) for line in lines]
@@ -114,16 +112,16 @@ def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dic
             if event["event"] in FINAL and position > resumed:
                 return
         if lines:
-            heard = time.monotonic()
-        elif time.monotonic() - heard >= silence:
+            latest = time.monotonic()
+        elif time.monotonic() - latest >= silence:
             yield None
-            heard = time.monotonic()
+            latest = time.monotonic()
         else:
             time.sleep(poll)
 
 
 def new_lines(path: Path, offset: int) -> list[bytes]:
-    """The whole lines of a file after a byte offset."""
+    """The complete lines of a file after a byte offset."""
     if not path.exists() or os.path.getsize(path) <= offset:
         return []
     with path.open("rb") as file:

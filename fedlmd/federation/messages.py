@@ -1,4 +1,4 @@
-"""What server and workers say to each other: every record key once, packed into and out of Flower's messages."""
+"""Messages between server and workers: packed into and unpacked from Flower's; every record key is named here."""
 
 from __future__ import annotations
 
@@ -11,44 +11,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
-__all__ = [
-    "ACTION",
-    "ARRAYS",
-    "AVERAGED",
-    "CONFIG",
-    "DENOISER",
-    "INSTALL",
-    "METRICS",
-    "MOMENTS",
-    "NUM_EXAMPLES",
-    "SECONDS",
-    "SUMS",
-    "THRESHOLDS",
-    "TRAIN",
-    "WORKER",
-    "Reply",
-    "Request",
-    "Weights",
-    "check_form",
-    "check_reply",
-    "check_update",
-    "content_size",
-    "flat",
-    "pack_config",
-    "pack_reply",
-    "pack_request",
-    "pack_update",
-    "pack_weights",
-    "unpack_reply",
-    "unpack_request",
-    "unpack_weights",
-    "wire_size",
-]
-
-Weights = dict[str, np.ndarray]
-
-# Actions: what a worker is asked to do.
-TRAIN, DENOISER, SUMS, MOMENTS, THRESHOLDS, INSTALL = "train", "denoiser", "sums", "moments", "thresholds", "install"
+from fedlmd.release import Weights
 
 # Records of a message. Flower's strategies know the first two under these names, too.
 ARRAYS, CONFIG, METRICS, NOTE = "arrays", "config", "metrics", "note"
@@ -56,7 +19,7 @@ ARRAYS, CONFIG, METRICS, NOTE = "arrays", "config", "metrics", "note"
 # Keys inside the records. Flower weighs updates by NUM_EXAMPLES.
 ACTION, SETTINGS, NUM_EXAMPLES, WORKER, ERROR = "action", "settings", "num-examples", "worker", "error"
 SERVER_ROUND, ROUND = "server-round", "round"
-# How long the server waits for the reply.
+# Seconds that the server waits for the reply.
 SECONDS = "seconds"
 # The round in which each worker's update was averaged last, by the worker's name; as JSON.
 AVERAGED = "averaged"
@@ -69,10 +32,10 @@ FLOATS = ("float32", "float16")
 
 @dataclass(frozen=True)
 class Request:
-    """What the server asks of a worker.
+    """A request of the server to a worker.
 
     Args:
-        action: "train", "denoiser", "sums", "moments", "thresholds" or "install".
+        action: one of ``fedlmd.federation.actions``.
         config: the settings that go with it; for "train" also "round", from 1, with FedProx "proximal-mu", and where
             updates are compressed "averaged", the round in which each worker's update was averaged last, by its name.
         weights: float16 or float32 arrays by name.
@@ -85,14 +48,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker answers.
+    """A worker's reply.
 
     Args:
         worker: the worker's name.
         metrics: numbers, lists of numbers, or dicts of these; for "train" it holds "num-examples".
-        weights: float16 or float32 arrays by name, for "train" perhaps compressed; for "thresholds" the findings of the
-            self-test.
-        error: why the worker could not do it, or None.
+        weights: float16 or float32 arrays by name, for "train" perhaps compressed; for "thresholds" the outputs on
+            the self-test's images.
+        error: why the worker could not do it; None where it could.
     """
 
     worker: str
@@ -102,10 +65,10 @@ class Reply:
 
 
 def pack_weights(weights: Mapping[str, np.ndarray]) -> ArrayRecord:
-    """Arrays by name as one record: one flat array for each dtype, its key being its table of contents.
+    """Arrays by name as one record: one flat array for each dtype, whose key is its table of contents.
 
-    Flower moves and stores every array of a record by itself, which for the hundred small arrays of two networks takes
-    longer than the bytes do. Averages of flat arrays are the flat arrays of averages.
+    Flower sends and stores every array of a record by itself, which for the hundred small arrays of two networks takes
+    longer than the transfer of the bytes. Averages of flat arrays are the flat arrays of averages.
     """
     record = ArrayRecord()
     for dtype in sorted({array.dtype.str for array in weights.values()}):
@@ -162,7 +125,7 @@ def unpack_request(message: Message) -> Request:
 
 
 def pack_reply(request: Message, reply: Reply) -> Message:
-    """The answer to a request. Raises TypeError when a metric is not a number or a list of numbers."""
+    """The reply to a request. Raises TypeError when a metric is not a number or a list of numbers."""
     note = ConfigRecord({WORKER: reply.worker})
     if reply.error is not None:
         note[ERROR] = reply.error
@@ -171,30 +134,30 @@ def pack_reply(request: Message, reply: Reply) -> Message:
 
 
 def pack_update(weights: Mapping[str, np.ndarray], weight: float) -> Message:
-    """Weights as Flower's strategies take the update of a worker, with how much it counts. It is never sent."""
+    """Weights and their weight in the average as Flower's strategies expect a worker's update. It is never sent."""
     content = RecordDict({ARRAYS: pack_weights(weights), METRICS: MetricRecord({NUM_EXAMPLES: weight})})
     return Message(content, 1, MessageType.TRAIN)
 
 
 def pack_metrics(metrics: Mapping[str, Any]) -> MetricRecord:
-    """Metrics as the record that travels."""
+    """Metrics as Flower's record."""
     return MetricRecord({name: plain_metric(value) for name, value in flat(metrics).items()})
 
 
 def wire_size(metrics: Mapping[str, Any]) -> int:
-    """Bytes that a reply's metrics take on the way to the server."""
+    """Size of a reply's metrics in a message, in bytes."""
     return len(pack_metrics(metrics).deflate())
 
 
 def content_size(content: RecordDict) -> int:
-    """Bytes that a message's content takes on the way: its arrays, and the other records as they travel."""
+    """Size of a message's content in bytes: its arrays, and the other records as they are serialised."""
     arrays = sum(record.count_bytes() for record in content.array_records.values())
     others = [*content.config_records.values(), *content.metric_records.values()]
     return arrays + sum(len(record.deflate()) for record in others)
 
 
 def plain_metric(value: Any) -> Any:  # noqa: ANN401 - checked by MetricRecord
-    """A number or a list of numbers in the types that Flower takes: a list of both ints and floats becomes floats."""
+    """A number or a list of numbers in the types that Flower accepts: a list of ints and floats becomes floats."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list | tuple) and not all(isinstance(item, int) for item in value):
@@ -207,7 +170,7 @@ def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping):
-            plain.update({f"{name}{INNER}{inner}": of for inner, of in value.items()})
+            plain.update({f"{name}{INNER}{inner}": entry for inner, entry in value.items()})
         else:
             plain[name] = value
     return plain
@@ -226,7 +189,7 @@ def nested(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpack_reply(message: Message) -> Reply:
-    """The reply in a message. Never raises: what cannot be read, and Flower's own failures, become its ``error``."""
+    """The reply in a message. Never raises: unreadable content and Flower's own error messages become its ``error``."""
     name = str(message.metadata.src_node_id)
     if message.has_error():
         return Reply(name, error=message.error.reason or "the worker failed without a reason")
@@ -260,7 +223,7 @@ def check_update(update: Mapping[str, np.ndarray], expected: Mapping[str, np.nda
 
 
 def check_form(update: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str | None:
-    """Why an update has not the names and shapes that it must have, or None when it has."""
+    """Why the names or shapes of an update are wrong, or None when they are right."""
     if missing := sorted(expected.keys() - update.keys()):
         return f"{missing[0]!r} is missing ({len(missing)} of {len(expected)} arrays are)"
     if unexpected := sorted(update.keys() - expected.keys()):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CNN", "ClassifierConfig", "turned"]
+from fedlmd.choices import between
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,10 @@ class ClassifierConfig:
         patch: pixels of a patch's side. Patches are folded into channels first, so that no layer runs at full
             resolution, as in the denoiser.
         dropout: share of the pooled features that is zeroed in training, in [0, 1).
-        views: how many turned copies of an image it tells apart, 1, 4 or 8, see ``turned``. With more than one it has
-            to learn what makes a label's shape beyond what tells the labels apart, which is what shows unseen labels.
+        views: how many turned copies of an image it distinguishes, 1 or 4, see ``turned``. With 4 it has to learn more
+            of a label's shape than distinguishes the labels, which improves the detection of unseen labels.
         head: the last layer is "fixed" as it begins, or "learned".
+        network: a name of ``fedlmd.models.CLASSIFIERS``.
     """
 
     image_size: int = 28
@@ -39,40 +42,47 @@ class ClassifierConfig:
     dropout: float = 0.25
     views: int = 4
     head: Literal["fixed", "learned"] = "fixed"
+    network: str = "cnn"
 
     def __post_init__(self) -> None:
-        """Refuse a shape that cannot be built, with the reason."""
         if not self.widths or any(width % 8 or width < 8 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be one or more multiples of 8")
         if self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} must be a multiple of {self.patch}")
-        if self.classes < 2:
-            raise ValueError(f"{self.classes} classes; a classifier tells at least 2 labels apart")
-        if self.views not in (1, 4, 8):
-            raise ValueError(f"views is {self.views}; it is 1 (upright), 4 (turned) or 8 (turned and mirrored)")
+        between(self, 2, math.inf, "classes")
+        if self.views not in (1, 4):
+            raise ValueError(f"views is {self.views}; it is 1 (upright) or 4 (turned)")
 
 
-class CNN(nn.Module):
-    """Convolution stages with GroupNorm (Wu & He 2018), cubic-mean pooling, one linear head over labels and views.
+class Classifier(nn.Module, ABC):
+    """A network that gives feature maps, cubic-mean pooling, one linear head over labels and views.
 
     The head names label and view together, and the logits of a label are averaged over the views (self-supervised
-    label augmentation: Lee, Hwang & Shin 2020, eq. 4 and 5). GroupNorm rather than BatchNorm: running statistics of
-    sites with different labels do not average. Pooling is the cubic mean (GeM: Radenović, Tolias & Chum 2019, eq. 3),
-    between the mean, which strokes far from a feature dilute, and the maximum, which one position decides.
+    label augmentation: Lee, Hwang & Shin 2020, eq. 4 and 5). Pooling is the cubic mean (GeM: Radenović, Tolias & Chum
+    2019, eq. 3): in the mean a local feature counts little, the maximum depends on one position alone.
 
     A fixed head (Hoffer, Hubara & Soudry 2018) has orthonormal rows, as far as the features have so many dimensions:
-    each label has its direction in the embedding from the start, and the same one at every site. A learned one drifts
-    apart between sites with different labels, as each turns it away from the labels that it lacks (Li et al. 2023).
+    each label has its direction in the embedding from the start, and the same one at every worker. A learned one
+    differs between workers with different labels, as each turns it away from the labels that it lacks (Li et al. 2023).
+
+    A subclass builds its layers, calls ``build_head`` and gives ``maps``.
     """
+
+    head: nn.Linear
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        widths = (config.channels * config.patch**2, *config.widths)
-        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(widths[-1], config.classes * config.views)
-        if config.head == "fixed":
+
+    @abstractmethod
+    def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """The feature maps of every stage, finest first."""
+
+    def build_head(self, width: int) -> None:
+        """Make the dropout and the head behind pooled features (B, ``width``)."""
+        self.dropout = nn.Dropout(self.config.dropout)
+        self.head = nn.Linear(width, self.config.classes * self.config.views)
+        if self.config.head == "fixed":
             nn.init.orthogonal_(self.head.weight)
             nn.init.zeros_(self.head.bias)
             self.head.requires_grad_(False)
@@ -82,7 +92,7 @@ class CNN(nn.Module):
         return self.logits(self.embedding(images))
 
     def embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
-        """What the head sees of every view of each image, view after view: (B, views * widths[-1])."""
+        """What the head receives of every view of each image, view after view: (B, views * width)."""
         views = range(self.config.views)
         pooled = self.pooled(torch.cat([turned(images, view) for view in views]))
         return torch.cat(torch.split(pooled, len(images)), dim=1)
@@ -90,13 +100,13 @@ class CNN(nn.Module):
     def logits(self, embedding: Float[Tensor, "b _e"]) -> Float[Tensor, "b k"]:
         """Logits of each label from the embedding of an image."""
         parts = embedding.chunk(self.config.views, dim=1)
-        return torch.stack([self.judged(part)[:, :, view] for view, part in enumerate(parts)]).mean(0)
+        return torch.stack([self.view_logits(part)[:, :, view] for view, part in enumerate(parts)]).mean(0)
 
     def joint(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k v"]:
         """Logits of each label in each view, for images that may be in any."""
-        return self.judged(self.pooled(images))
+        return self.view_logits(self.pooled(images))
 
-    def judged(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b k v"]:
+    def view_logits(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b k v"]:
         """The head's logits of each label in each view."""
         logits: Tensor = self.head(self.dropout(pooled))
         return logits.reshape(-1, self.config.classes, self.config.views)
@@ -106,19 +116,32 @@ class CNN(nn.Module):
         # The root has no slope at 0, so that what is pooled stays above it.
         return self.maps(images)[-1].clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
 
+
+@final
+class CNN(Classifier):
+    """Convolution stages with GroupNorm (Wu & He 2018).
+
+    GroupNorm rather than BatchNorm: running statistics of workers with different labels do not average.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__(config)
+        widths = (config.channels * config.patch**2, *config.widths)
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
+        self.build_head(widths[-1])
+
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
-        """The feature maps of every stage, finest first."""
-        found: list[Tensor] = []
+        """The feature maps of every stage, each of half the resolution of the one before."""
+        maps: list[Tensor] = []
         for stage in self.stages:
-            x = F.max_pool2d(found[-1], 2, ceil_mode=True) if found else F.pixel_unshuffle(images, self.config.patch)
-            found.append(stage(x))
-        return found
+            x = F.max_pool2d(maps[-1], 2, ceil_mode=True) if maps else F.pixel_unshuffle(images, self.config.patch)
+            maps.append(stage(x))
+        return maps
 
 
 def turned(images: Float[Tensor, "b c n n"], view: int) -> Float[Tensor, "b c n n"]:
-    """A view of square images: 0 is upright, 1 to 3 are quarter turns, 4 to 7 the same of the mirror image."""
-    mirrored = images.flip(3) if view >= 4 else images
-    return torch.rot90(mirrored, view % 4, (2, 3))
+    """A view of square images: 0 is upright, 1 to 3 are quarter turns."""
+    return torch.rot90(images, view, (2, 3))
 
 
 class Stage(nn.Module):
@@ -132,4 +155,5 @@ class Stage(nn.Module):
         self.norm2 = nn.GroupNorm(8, outputs)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Features (B, D, H, W) at the stage's resolution."""
         return F.silu(self.norm2(self.conv2(F.silu(self.norm1(self.conv1(x))))))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-__all__ = ["DenoiserConfig", "UNet"]
+from fedlmd.choices import between
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class DenoiserConfig:
         widths: feature channels of each resolution, finest first; multiples of 8.
         blocks: residual blocks of each resolution, on the way down and again on the way up.
         patch: pixels of a patch's side. Patches are folded into channels before the first convolution, so that no
-            layer runs at full resolution: on a CPU this is what makes the network cheap.
+            layer runs at full resolution, which a CPU needs much time for.
+        network: a name of ``fedlmd.models.DENOISERS``.
     """
 
     image_size: int = 28
@@ -34,13 +37,12 @@ class DenoiserConfig:
     widths: tuple[int, ...] = (32, 128)
     blocks: int = 1
     patch: int = 2
+    network: str = "unet"
 
     def __post_init__(self) -> None:
-        """Refuse a shape that cannot be built, with the reason."""
         if not self.widths or any(width % 8 or width < 8 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be one or more multiples of 8")
-        if self.blocks < 1:
-            raise ValueError(f"blocks is {self.blocks}; at least 1 is needed")
+        between(self, 1, math.inf, "blocks")
         multiple = self.patch * 2 ** (len(self.widths) - 1)
         if self.image_size % multiple:
             raise ValueError(
@@ -48,16 +50,49 @@ class DenoiserConfig:
             )
 
 
-class UNet(nn.Module):
-    """Predicts the velocity ``v`` of a noisy image (Salimans & Ho 2022), with or without a label."""
+class DenoiserNetwork(nn.Module, ABC):
+    """Predicts the velocity ``v`` of a noisy image (Salimans & Ho 2022), with or without a label.
+
+    Attributes:
+        local_layers: prefixes of the weights that stay at each worker where a federation shares only a part of the
+            network.
+    """
+
+    local_layers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
+
+    @abstractmethod
+    def forward(
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], label: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Predict v.
+
+        Args:
+            x_t: noisy images, float32.
+            t: noise level of each image, 0 (least noise) to the schedule's last step.
+            label: class index of each image; ``classes`` means "no label", and so does None for the whole batch.
+        """
+
+
+@final
+class UNet(DenoiserNetwork):
+    """A small class-conditional U-Net.
+
+    Local layers are the way up, where the workers' data differ most (De Goede et al. 2024, FedDiffuse, share parts of
+    it likewise).
+    """
+
+    local_layers: ClassVar[tuple[str, ...]] = ("up.", "upsample.", "norm.", "head.")
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__(config)
         widths, embedding = config.widths, 2 * max(config.widths)
         folded = config.channels * config.patch**2
         self.time_embedding = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        # The last row stands for "no label": the network is then the unconditional model of the paper.
+        # The last row stands for "no label".
         self.label_embedding = nn.Embedding(config.classes + 1, embedding)
         self.stem = nn.Conv2d(folded, widths[0], 3, padding=1)
 
@@ -74,13 +109,7 @@ class UNet(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], label: Int[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
-        """Predict v.
-
-        Args:
-            x_t: noisy images, float32.
-            t: noise level of each image, 0 (least noise) to the schedule's last step.
-            label: class index of each image; ``classes`` means "no label", and so does None for the whole batch.
-        """
+        """Predict v."""
         if label is None:
             label = torch.full_like(t, self.config.classes)
         condition = F.silu(self.time_embedding(sinusoid(t)) + self.label_embedding(label))
@@ -107,6 +136,7 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(a, b, embedding) for a, b in pairwise(widths))
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]) -> Float[Tensor, "b d h w"]:
+        """Features after all blocks."""
         for block in self.blocks:
             x = block(x, condition)
         return x
@@ -126,6 +156,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]) -> Float[Tensor, "b d h w"]:
+        """Features after the block, conditioned on time and label."""
         h = self.conv1(F.silu(self.norm1(x), inplace=True))
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
         h = self.norm2(h) * (1 + scale) + shift
@@ -134,7 +165,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention over all positions: at the coarsest resolution it is cheap, and strokes are global."""
+    """Multi-head attention over all positions, at the coarsest resolution, where it is cheap."""
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
@@ -145,6 +176,7 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.project.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Features after attention over all positions."""
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, height * width).transpose(-1, -2)
         h = F.scaled_dot_product_attention(*qkv.unbind(1))

@@ -1,4 +1,4 @@
-"""Several sites' denoisers in one network, for releases whose denoisers were not averaged."""
+"""Several workers' denoisers in one network, for releases whose denoisers were not averaged."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fedlmd.models.denoiser import DenoiserConfig, UNet
-
-__all__ = ["Ensemble"]
+from fedlmd.models.denoiser import DenoiserConfig
+from fedlmd.models.registry import DENOISERS
 
 
 class Ensemble(nn.Module):
-    """The denoisers of several sites, and what is known of each site. How they answer together is not its matter.
+    """The denoisers of several workers, and figures of each worker. ``Mixture`` and ``Union`` combine them.
 
     Attributes:
-        members: one network for each site.
-        shares: (K, C), the share of each label's images that each site holds.
-        means: (K, D), of each site's own scores on its held-back images, for the detectors that use its denoiser.
+        members: one network for each worker.
+        shares: (K, C), the share of each label's images that each worker holds.
+        means: (K, D), of the scores of each worker's held-back images by the detectors that use its denoiser.
         stds: (K, D), their standard deviations.
 
     Args:
@@ -29,7 +28,7 @@ class Ensemble(nn.Module):
     def __init__(self, config: DenoiserConfig, members: int, detectors: int) -> None:
         super().__init__()
         self.config = config
-        self.members = nn.ModuleList(UNet(config) for _ in range(members))
+        self.members = nn.ModuleList(DENOISERS[config.network](config) for _ in range(members))
         self.shares: Float[Tensor, "k c"]
         self.means: Float[Tensor, "k d"]
         self.stds: Float[Tensor, "k d"]

@@ -1,4 +1,4 @@
-"""What a node is told at its start."""
+"""Configuration of a node."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedlmd.service import Role
+from fedlmd.service.schema import Role
 from fedlmd.settings import Settings
-
-__all__ = ["NodeConfig"]
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """The place of a node in the cluster.
+    """Configuration of one node of a cluster.
 
     Args:
         name: shown in logs, metrics and releases.
         role: "server" or "worker".
-        home: the node's folder; it gets ``data/``, ``releases/``, ``memory/``, ``runs/``, ``flower/``, ``logs/`` and
+        home: the node's folder; it gets ``data/``, ``releases/``, ``state/``, ``runs/``, ``flower/``, ``logs/`` and
             ``drift.json``.
-        settings: labels, data, models, training; a run's own settings are put over the server's.
-        worker: which share of a divided source is this node's, from 0.
+        settings: labels, data, models, training; a run's own settings override the server's.
+        worker: index of this node's share of a divided source, from 0.
         host: address at which the REST service listens.
         port: its port.
         superlink: "host:port" of Flower's server; at the server itself where it listens.
         flower_port: at a worker, port of Flower's own processes, reached from this machine only.
-        threads: processor cores that the trainer, and likewise the answering, may use.
+        threads: processor cores that the trainer may use, and likewise the REST service for predictions.
     """
 
     name: str
@@ -43,13 +41,8 @@ class NodeConfig:
 
     @property
     def releases(self) -> Path:
-        """Where the node keeps its releases."""
+        """Folder of the node's releases."""
         return self.home / "releases"
-
-    @property
-    def memory(self) -> Path:
-        """Where a worker keeps what it needs from round to round."""
-        return self.home / "memory"
 
     @property
     def data(self) -> Path:
@@ -58,10 +51,10 @@ class NodeConfig:
 
     @property
     def runs(self) -> Path:
-        """Where the server keeps its runs."""
+        """Folder of the server's runs."""
         return self.home / "runs"
 
     @property
     def logs(self) -> Path:
-        """Where the node's processes write their logs."""
+        """Folder of the logs of the node's processes."""
         return self.home / "logs"

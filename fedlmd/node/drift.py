@@ -1,4 +1,4 @@
-"""The drift watch of a node, kept in a file."""
+"""The drift watch of a node, stored in a file."""
 
 from __future__ import annotations
 
@@ -12,32 +12,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import final
 
-from fedlmd.detection import DriftConfig, DriftReport, DriftWatch
-from fedlmd.detection.drift_state import from_json, to_json
-
-__all__ = ["KeptWatch"]
+from fedlmd.calibration import DriftConfig, DriftReport, DriftWatch, from_json, to_json
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 1000
-"""As many images are known again when they are asked once more."""
+"""Number of latest images that are recognised when they come again."""
 
 EVERY = 5.0
-"""Seconds between two writings, unless there is an alarm or a reset: what a crash can lose."""
+"""Seconds between two writes, except at an alarm or a reset; a crash loses at most so much."""
 
 
 @final
-class KeptWatch:
-    """Watches the answers of the current release; for several threads.
+class PersistentDriftWatch:
+    """Watches the p-values of the current release's predictions; safe for several threads.
 
-    A restart goes on where the file left off. The file holds counts and evidence. Digests of the last images are in
-    memory alone: the test assumes that every image is drawn anew, so that one which is asked again does not count.
-    What a crash loses is the evidence of a few seconds; it never adds any.
+    The file holds counts and evidence; a restart continues from it. Digests of the last images are in memory only: the
+    test assumes that images are drawn independently, so a repeated image does not count. A crash loses the evidence of
+    a few seconds and never adds any.
 
     Args:
         path: the file; its folder exists.
         config: how to test; None for the default.
-        every: seconds between two writings.
+        every: seconds between two writes.
     """
 
     def __init__(self, path: Path, config: DriftConfig | None = None, every: float = EVERY) -> None:
@@ -49,7 +46,7 @@ class KeptWatch:
         self.watch = self.read()
 
     def read(self) -> DriftWatch | None:
-        """The watch in the file; None, with a word in the log, where there is none that can be used."""
+        """The watch in the file; None where the file is missing or, with a warning in the log, cannot be used."""
         try:
             return from_json(json.loads(self.path.read_bytes()), self.config)
         except FileNotFoundError:
@@ -59,10 +56,10 @@ class KeptWatch:
             return None
 
     def observe(self, release: str, count: int, p_value: float, image: bytes) -> None:
-        """Count an answer.
+        """Count a prediction.
 
         Args:
-            release: id of the release that gave it. Another one than before begins a new watch.
+            release: id of the release that made it. Another one than before begins a new watch.
             count: images of its calibration.
             p_value: of the image, in (0, 1].
             image: its pixels; one of the last images does not count again.
@@ -71,13 +68,13 @@ class KeptWatch:
             if self.repeated(release.encode() + image):
                 return
             began = self.watch is None or self.watch.release != release
-            watch = self.of(release, count)
+            watch = self.watch_of(release, count)
             raised = watch.observe(p_value, datetime.now(UTC))
             due = began or raised or time.monotonic() - self.saved >= self.every
             report = watch.report() if raised else None
         if report is not None and report.alarm is not None:
             log.warning(
-                "the images drift: strange ones come more often than the calibration of release %s can account for, "
+                "the images drift: low p-values come more often than the calibration of release %s can account for, "
                 "since about image %d of %d; acknowledge it with DELETE /v1/drift",
                 release,
                 report.alarm.since,
@@ -87,7 +84,7 @@ class KeptWatch:
             self.save()
 
     def repeated(self, image: bytes) -> bool:
-        """Whether an image was asked lately; the lock is held."""
+        """Whether an image came lately; the lock is held."""
         digest = hashlib.blake2b(image, digest_size=16).digest()
         known = digest in self.digests
         self.digests.pop(digest, None)
@@ -96,33 +93,33 @@ class KeptWatch:
             del self.digests[next(iter(self.digests))]
         return known
 
-    def of(self, release: str, count: int) -> DriftWatch:
-        """The watch of a release, begun where there is none; the lock is held."""
+    def watch_of(self, release: str, count: int) -> DriftWatch:
+        """The watch of a release, created where there is none; the lock is held."""
         if self.watch is None or self.watch.release != release:
             self.watch = DriftWatch(release, count, datetime.now(UTC), self.config)
         return self.watch
 
     def look(self, release: str | None) -> DriftReport | None:
-        """How the watch of a release stands; None where there is none."""
+        """State of a release's watch; None where there is none."""
         with self.lock:
             return self.watch.report() if self.watch is not None and self.watch.release == release else None
 
     def report(self, release: str, count: int) -> DriftReport:
-        """How the watch of a release stands, begun where there is none."""
+        """State of a release's watch, which is created where there is none."""
         with self.lock:
-            return self.of(release, count).report()
+            return self.watch_of(release, count).report()
 
     def reset(self, release: str, count: int) -> DriftReport:
         """Watch a release anew."""
         with self.lock:
-            watch = self.of(release, count)
+            watch = self.watch_of(release, count)
             watch.reset(datetime.now(UTC))
             report = watch.report()
         self.save()
         return report
 
     def save(self) -> None:
-        """Write the watch, whole or not at all."""
+        """Write the watch atomically."""
         part = self.path.with_suffix(".part")
         with self.writing:
             with self.lock:

@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
-from fedlmd import artifacts
-from fedlmd.answer import Answerer
-from fedlmd.service import PRETRAINED, ReleaseSummary, Unavailable, UnknownRelease
-
-__all__ = ["PRETRAINED_FOLDER", "SHIPPED", "Shelf"]
-
-FOLDER = Path(__file__).parent.parent / "pretrained"
-
-PRETRAINED_FOLDER = FOLDER / "digits-0-4"
-"""The shipped release that is meant where none is named."""
-
-SHIPPED = {PRETRAINED: PRETRAINED_FOLDER, "digits-0-4": PRETRAINED_FOLDER, "digits-0-9": FOLDER / "digits-0-9"}
-"""The folders of the releases that ship with the package, by the names by which they are asked for."""
+from fedlmd.inference import Predictor
+from fedlmd.release import SHIPPED, current_release, list_releases, load_release, save_release, set_current
+from fedlmd.service.contract import Unavailable, UnknownRelease
+from fedlmd.service.schema import ReleaseSummary
 
 LOADED_AT_MOST = 4
+"""Number of releases that are held in memory."""
 
 
-class Shelf:
-    """A node's releases, and the answerers of those asked for lately.
+class LoadedReleases:
+    """A node's releases, and the predictors of those used lately. Implements ``fedlmd.service.contract.Releases``.
 
     Args:
-        folder: where the node keeps them.
-        site: the node's name: answers are calibrated on its own images where a release knows them.
+        folder: of the releases.
+        worker: the node's name; see ``Predictor``.
     """
 
-    def __init__(self, folder: Path, site: str | None = None) -> None:
-        self.folder, self.site = folder, site
-        self.loaded: dict[Path, Answerer] = {}
-        self.lock = threading.Lock()
+    def __init__(self, folder: Path, worker: str | None = None) -> None:
+        self.folder, self.lock = folder, threading.Lock()
+        self.load = lru_cache(LOADED_AT_MOST)(lambda path: Predictor(load_release(path), worker))
 
     @property
     def current(self) -> str | None:
         """Id of the current release."""
-        found = artifacts.current(self.folder)
-        return found.name if found else None
+        folder = current_release(self.folder)
+        return folder.name if folder else None
 
     def find(self, release: str | None) -> Path:
-        """The folder of a release; None means the current one, the names of ``SHIPPED`` those.
+        """The folder of a release, given by its id or by a name of ``SHIPPED``; None means the current one.
 
         Raises:
             Unavailable: when there is no current one.
@@ -52,51 +44,45 @@ class Shelf:
         if release in SHIPPED:
             return SHIPPED[release]
         if release is None:
-            found = artifacts.current(self.folder)
-            if found is None:
+            current = current_release(self.folder)
+            if current is None:
                 raise Unavailable("this node has no release yet; train first, or ask with release=pretrained")
-            return found
-        for path in artifacts.releases(self.folder):
-            if path.name == release:
-                return path
-        raise UnknownRelease(f"there is no release {release!r} at this node; there are {', '.join(self.ids())}")
+            return current
+        paths = {path.name: path for path in list_releases(self.folder)}
+        if release not in paths:
+            known = ", ".join([*paths, *SHIPPED])
+            raise UnknownRelease(f"there is no release {release!r} at this node; there are {known}")
+        return paths[release]
 
-    def ids(self) -> list[str]:
-        """What can be asked for."""
-        return [path.name for path in artifacts.releases(self.folder)] + list(SHIPPED)
-
-    def answerer(self, release: str | None) -> Answerer:
-        """The answerer of a release, loaded once."""
+    def predictor(self, release: str | None) -> Predictor:
+        """The predictor of a release, loaded once."""
         path = self.find(release)
         with self.lock:
-            if path not in self.loaded:
-                while len(self.loaded) >= LOADED_AT_MOST:
-                    del self.loaded[next(iter(self.loaded))]
-                self.loaded[path] = Answerer(artifacts.load(path), self.site)
-            return self.loaded[path]
+            return self.load(path)
 
     def use(self, release: str) -> None:
         """Make a release the current one; a shipped one is copied to the node first."""
         path = self.find(release)
         if release in SHIPPED:
-            shipped = artifacts.load(path)
-            path = artifacts.save(self.folder, shipped.card, shipped.weights)
-        artifacts.choose(self.folder, path.name)
+            shipped = load_release(path)
+            path = save_release(self.folder, shipped.card, shipped.weights)
+        set_current(self.folder, path.name)
 
-    def summaries(self) -> list[ReleaseSummary]:
+    def list(self) -> list[ReleaseSummary]:
         """All releases, newest first, the shipped ones last."""
         current = self.current
-        return [summary(path, current) for path in [*artifacts.releases(self.folder), *dict.fromkeys(SHIPPED.values())]]
+        mine = [summary(path, pretrained=False, current=path.name == current) for path in list_releases(self.folder)]
+        return mine + [summary(path, pretrained=True) for path in dict.fromkeys(SHIPPED.values())]
 
 
-def summary(path: Path, current: str | None) -> ReleaseSummary:
-    """What is told of a release without answering from it."""
-    release = artifacts.load(path)
+def summary(path: Path, *, pretrained: bool, current: bool = False) -> ReleaseSummary:
+    """Summary of a release from its card; no network is built."""
+    release = load_release(path)
     return ReleaseSummary(
         id=release.id,
-        current=release.id == current and path not in SHIPPED.values(),
-        pretrained=path in SHIPPED.values(),
-        labels=tuple(release.card["settings"]["labels"]),
+        current=current,
+        pretrained=pretrained,
+        labels=release.card["settings"]["labels"],
         metrics=release.card.get("metrics", {}),
         created=datetime.fromtimestamp((path / "card.json").stat().st_mtime, UTC),
         size=(path / "weights.safetensors").stat().st_size,

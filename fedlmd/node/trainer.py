@@ -1,4 +1,4 @@
-"""The node's warm trainer, as the node sees it."""
+"""The node's trainer process: start, stop and calls."""
 
 from __future__ import annotations
 
@@ -6,94 +6,92 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedlmd.federation.processes import Child, flower_environment
-from fedlmd.federation.wire import TrainerBusy, TrainerClient, TrainerError, TrainerUnreachable
-from fedlmd.learner import SITE
+from fedlmd.federation.flower.processes import SupervisedProcess, flower_environment
+from fedlmd.federation.trainer.client import TrainerBusy, TrainerClient, TrainerError, TrainerUnreachable
 from fedlmd.node.config import NodeConfig
-from fedlmd.progress import Progress, Result
-from fedlmd.service import Busy, Refused, Unavailable
+from fedlmd.progress import Progress, Work
+from fedlmd.service.contract import Busy, Refused, Unavailable
 from fedlmd.settings import to_mapping
-
-__all__ = ["Trainer"]
+from fedlmd.worker.handler import WORKER
 
 # Importing torch takes seconds, on a busy machine many.
 START_SECONDS = 90.0
 
 
 class Trainer:
-    """Starts the trainer's process and hands it work.
+    """Starts the trainer's process and calls it.
 
     Args:
-        config: the node's.
+        config: of the node.
     """
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
-        # Unix sockets take short paths only, so this one does not lie in the node's home.
+        # The path of a Unix socket must be short, so it is not in the node's home.
         self.folder = tempfile.TemporaryDirectory(prefix="fedlmd-")
         self.client = TrainerClient(Path(self.folder.name) / "trainer.sock", secrets.token_bytes(32))
-        self.child: Child | None = None
+        self.process: SupervisedProcess | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Flower's processes need to find the trainer, and to work without it when they are told to."""
-        site = {
+        """The environment by which Flower's processes find the trainer and the worker's configuration."""
+        worker = {
             "name": self.config.name,
             "settings": {"data": to_mapping(self.config.settings)["data"]},
             "worker": self.config.worker,
             "root": str(self.config.data),
             "releases": str(self.config.releases),
-            "memory": str(self.config.memory),
+            "state": str(self.config.home / "state"),
         }
-        return {**self.client.environment(), SITE: json.dumps(site), "FEDLMD_THREADS": str(self.config.threads)}
+        return {**self.client.environment(), WORKER: json.dumps(worker), "FEDLMD_THREADS": str(self.config.threads)}
 
     def start(self) -> None:
-        """Start the process; it is ready some seconds later."""
-        if self.child is None:
+        """Start the process; it accepts calls some seconds later."""
+        if self.process is None:
             environment = {**flower_environment(self.config.home, "127.0.0.1"), **self.environment}
             environment["OMP_NUM_THREADS"] = str(self.config.threads)
             log = self.config.logs / "trainer.log"
-            command = [sys.executable, "-m", "fedlmd.federation.warm"]
-            self.child = Child(command, environment, log, self.config.home, answers=self.client.answers)
-            self.child.start()
+            command = [sys.executable, "-m", "fedlmd.worker.trainer_process"]
+            self.process = SupervisedProcess(command, environment, log, self.config.home, answers=self.client.answers)
+            self.process.start()
 
     def stop(self) -> None:
-        """End the process."""
-        if self.child is not None:
-            self.child.stop()
-            self.child = None
+        """Stop the process."""
+        if self.process is not None:
+            self.process.stop()
+            self.process = None
         self.folder.cleanup()
 
     def progress(self) -> Progress | None:
-        """What the trainer is at, or None when it rests."""
+        """What the trainer does; None when it is idle."""
         try:
             status = self.client.status(timeout=0.5)
         except TrainerError:
             return None
         return (status.progress or Progress(str(status.action), 0, 1)) if status.busy else None
 
-    def work(self, action: str, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
-        """Let the trainer do something; refused at the call when it is busy.
+    def work(self, action: str, config: Mapping[str, Any]) -> Work:
+        """Run an action in the trainer; raises at the call when it is busy.
 
         Raises:
-            Busy: when it is at work.
+            Busy: when it is busy.
             Unavailable: when it does not start.
-            Refused: when it says that it cannot be done.
+            Refused: when it refuses the action.
         """
         self.start()
         if self.progress() is not None:
-            raise Busy("this node's trainer is at work; ask again when it is done")
+            raise Busy("this node's trainer is at work; try again when it is done")
         return self.steps(action, config)
 
-    def steps(self, action: str, config: Mapping[str, Any]) -> Iterator[Progress | Result]:
-        """The steps of a call, its errors in the service's words."""
+    def steps(self, action: str, config: Mapping[str, Any]) -> Work:
+        """The steps of a call, with its errors as those of the service."""
         try:
             self.client.wait(START_SECONDS)
-            yield from self.client.call(action, config, {})
+            return (yield from self.client.call(action, config, {}))
         except TrainerBusy as error:
             raise Busy(str(error)) from None
         except TrainerUnreachable as error:

@@ -12,15 +12,13 @@ from fedlmd.service import errors
 from fedlmd.service.contract import Host
 from fedlmd.service.limits import MAX_BODY, BodyLimit
 from fedlmd.service.metrics import NodeCollector
-from fedlmd.service.routes import drift, health, inference, metrics, releases, runs, training
+from fedlmd.service.routes import drift, health, inference, releases, runs, training
 from fedlmd.service.schema import ErrorBody
 from fedlmd.service.state import Service
 
-__all__ = ["create_app"]
-
 DESCRIPTION = """Federated image classification that knows what it does not know.
 
-Ask for an answer at `/infer`, train this node at `/train-worker-on-labels-list`, train all nodes at `/v1/runs`.
+Predict an image at `/infer`, train this node at `/train-worker-on-labels-list`, train all nodes at `/v1/runs`.
 Every error is `{"error": "<one sentence>"}`."""
 
 
@@ -37,11 +35,11 @@ def create_app(host: Host, *, max_body: int = MAX_BODY) -> FastAPI:
         responses={422: {"model": ErrorBody}},
         lifespan=lifespan,
     )
-    app.state.service = Service(host)
-    app.state.service.metrics.registry.register(NodeCollector(app.state.service))
+    app.state.service = service = Service(host)
+    service.metrics.registry.register(NodeCollector(host, service.jobs, service.started))
     app.add_middleware(BodyLimit, limit=max_body)
     errors.install(app)
-    for topic in (inference, training, releases, drift, runs, health, metrics):
+    for topic in (inference, training, releases, drift, runs, health):
         app.include_router(topic.router)
     return app
 

@@ -1,46 +1,22 @@
-"""What the service needs of the node that it speaks for: the node implements ``Host``; no more is known of it."""
+"""What the service needs of its node: ``Host``, which the node implements; the service knows nothing else of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
 
-from fedlmd.answer import Answer, Answerer
-from fedlmd.detection import DriftReport
-from fedlmd.progress import Progress, Result
-
-__all__ = [
-    "PRETRAINED",
-    "Busy",
-    "Host",
-    "Refused",
-    "ReleaseSummary",
-    "Role",
-    "RunRequest",
-    "RunState",
-    "RunSummary",
-    "Runs",
-    "TrainRequest",
-    "Unavailable",
-    "UnknownRelease",
-    "UnknownRun",
-]
-
-Role = Literal["server", "worker"]
-RunState = Literal["running", "finished", "failed", "stopped"]
-
-PRETRAINED = "pretrained"
-"""The name by which the shipped release is asked for."""
+from fedlmd.calibration import DriftReport
+from fedlmd.inference import Prediction, Predictor
+from fedlmd.progress import Progress, Work
+from fedlmd.service.schema import ReleaseSummary, Role, RunOrder, RunSummary, TrainOrder
 
 
 class Busy(RuntimeError):  # noqa: N818
-    """The node works on something that excludes what was asked.
+    """The node does something that excludes what was requested.
 
     Args:
         message: one sentence.
-        retry_after: seconds after which it is worth asking again, 1 or more.
+        retry_after: seconds after which the client may try again, 1 or more.
     """
 
     def __init__(self, message: str, retry_after: int = 30) -> None:
@@ -49,7 +25,9 @@ class Busy(RuntimeError):  # noqa: N818
 
 
 class Unavailable(RuntimeError):  # noqa: N818
-    """The node cannot do yet what was asked, such as answering before there is a release."""
+    """The node cannot do yet what was requested, such as a prediction before there is a release."""
+
+    retry_after = 30
 
 
 class UnknownRelease(LookupError):  # noqa: N818
@@ -60,93 +38,22 @@ class UnknownRun(LookupError):  # noqa: N818
     """No run has this id."""
 
 
+class UnknownJob(LookupError):  # noqa: N818
+    """No local training has this id."""
+
+
+class Cancelled(RuntimeError):  # noqa: N818
+    """The local training was cancelled before its end."""
+
+
 class Refused(ValueError):  # noqa: N818
-    """What was asked cannot be done as it was asked; the message says what is allowed."""
+    """The request cannot be carried out as it is; the message says what is allowed."""
 
 
-@dataclass(frozen=True)
-class ReleaseSummary:
-    """One release that the node holds.
-
-    Args:
-        id: 12 hexadecimal digits.
-        current: whether it answers when no release is named.
-        pretrained: whether it is the shipped one.
-        labels: what its classifier tells apart, in the order of its outputs.
-        metrics: figures measured when it was made, such as {"accuracy": 0.99}.
-        created: when it was made, with a time zone.
-        size: of its weights, in bytes.
-    """
-
-    id: str
-    current: bool
-    pretrained: bool
-    labels: tuple[str, ...]
-    metrics: dict[str, Any]
-    created: datetime
-    size: int
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """An order to train on this node's own images.
-
-    Args:
-        labels: at least two, none twice.
-        training: source of the training images; None takes the node's own.
-        evaluation: source of the images to measure on; None takes the evaluation part of the training source.
-        seed: of the training; None takes that of the node's settings.
-    """
-
-    labels: tuple[str, ...]
-    training: str | None = None
-    evaluation: str | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """An order to train over all workers.
-
-    Args:
-        settings: changes to the server's settings, nested as in a run's TOML file.
-        labels: what to learn; None takes the settings' labels.
-        pretrained_detector: take the detector's denoiser from the shipped release and train the classifier alone.
-    """
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
-    pretrained_detector: bool = False
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """How a federated run stands.
-
-    Args:
-        id: the run's id.
-        state: "running" until it is "finished", "failed" or "stopped".
-        round: rounds begun so far, 0 before the first.
-        rounds: rounds in all.
-        started: with a time zone.
-        release: id of the release that it made; None before that.
-        reason: one sentence, where it failed.
-    """
-
-    id: str
-    state: RunState
-    round: int
-    rounds: int
-    started: datetime
-    release: str | None = None
-    reason: str | None = None
-
-
-@runtime_checkable
 class Runs(Protocol):
     """The federated runs of a server. All methods are called from several threads."""
 
-    def start(self, request: RunRequest) -> str:
+    def start(self, order: RunOrder) -> str:
         """Start a run and return its id.
 
         Raises:
@@ -155,7 +62,7 @@ class Runs(Protocol):
         """
 
     def resume(self, run: str) -> None:
-        """Go on with a run that failed or was stopped, after its last good round and by its own plan.
+        """Resume a run that failed or was stopped, after its last good round and with its own plan.
 
         Raises:
             UnknownRun: when there is no such run.
@@ -166,52 +73,43 @@ class Runs(Protocol):
     def list(self) -> list[RunSummary]:
         """All runs, newest first."""
 
-    def diary(self, run: str) -> Sequence[dict[str, Any]]:
+    def event_log(self, run: str) -> Sequence[dict[str, Any]]:
         """The events of a run so far.
 
         Raises:
             UnknownRun: when there is no such run.
         """
 
-    def events(self, run: str) -> Iterator[dict[str, Any] | None]:
-        """All events from the first, then new ones as they come, to the run's last.
+    def events(self, run: str) -> Generator[dict[str, Any] | None, None, None]:
+        """All events from the first, then new ones as they come, to the run's final event.
 
-        Yields None at least once a second while nothing comes, so that a reader who has gone does not hold a thread.
+        Yields None at least once a second while there is no event, so that the thread of a reader that has disconnected
+        is freed.
 
         Raises:
             UnknownRun: at the call or at the first step.
         """
 
     def stop(self, run: str) -> None:
-        """Ask a run to stop; it is stopped once its events say so. One that has ended stays as it is.
+        """Ask a run to stop; it is stopped once its events say so. No effect on one that has ended.
 
         Raises:
             UnknownRun: when there is no such run.
         """
 
 
-@runtime_checkable
-class Host(Protocol):
-    """The node, as the service sees it. All methods are called from several threads at once."""
-
-    @property
-    def name(self) -> str:
-        """The node's name, such as "server" or "client1"."""
-
-    @property
-    def role(self) -> Role:
-        """Whether runs are started here ("server") or images are trained on ("worker")."""
+class Releases(Protocol):
+    """The releases that a node holds. All methods are called from several threads."""
 
     @property
     def current(self) -> str | None:
-        """Id of the current release; None without one. Read from memory, not from disk."""
+        """Id of the current release; None without one."""
 
-    @property
-    def progress(self) -> Progress | None:
-        """What the trainer is at, for a run or for a local training; None when it rests."""
+    def list(self) -> list[ReleaseSummary]:
+        """All releases, newest first."""
 
-    def answerer(self, release: str | None) -> Answerer:
-        """The answerer of a release; loaded once and kept.
+    def predictor(self, release: str | None) -> Predictor:
+        """The predictor of a release; loaded once and cached.
 
         Args:
             release: an id, "pretrained" for the shipped one, None for the current one.
@@ -221,9 +119,6 @@ class Host(Protocol):
             Unavailable: there is no current release yet.
         """
 
-    def releases(self) -> list[ReleaseSummary]:
-        """The releases that the node holds, newest first."""
-
     def use(self, release: str) -> None:
         """Make a release ("pretrained" or an id) the current one.
 
@@ -231,23 +126,44 @@ class Host(Protocol):
             UnknownRelease: no release has this id.
         """
 
+
+class Host(Protocol):
+    """A node, as the service uses it. All methods are called from several threads at once."""
+
+    name: str
+    """The node's name, such as "server" or "client1"."""
+    role: Role
+    """Whether runs are started here ("server") or images are trained on ("worker")."""
+
+    @property
+    def releases(self) -> Releases:
+        """The releases that the node holds."""
+
+    @property
+    def runs(self) -> Runs | None:
+        """The federated runs; None on a worker."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """What the trainer does, for a run or for a local training; None when it is idle."""
+
     @property
     def watched(self) -> DriftReport | None:
-        """How the drift watch of the current release stands; None before one has begun."""
+        """State of the current release's drift watch; None before one has begun."""
 
-    def observe(self, answer: Answer, calibrated_on: int, image: bytes) -> None:
-        """Count an answer of the default verdict in the drift watch, where the current release gave it.
+    def observe(self, prediction: Prediction, calibrated_on: int, image: bytes) -> None:
+        """Count a prediction of the default verdict in the drift watch, where the current release made it.
 
-        An image that was asked lately does not count again. Nothing that fails here concerns the answer.
+        An image that came lately does not count again. A failure here does not affect the response.
 
         Args:
-            answer: what was said.
+            prediction: of the image.
             calibrated_on: number of images of the calibration that its p-value rests on.
-            image: its pixels, to tell whether it was asked before; they are not kept.
+            image: its pixels, to recognise one that came before; they are not kept.
         """
 
     def drift(self) -> DriftReport:
-        """How the drift watch of the current release stands.
+        """State of the current release's drift watch.
 
         Raises:
             Unavailable: there is no current release yet.
@@ -260,16 +176,14 @@ class Host(Protocol):
             Unavailable: there is no current release yet.
         """
 
-    def train(self, request: TrainRequest) -> Iterator[Progress | Result]:
+    def train(self, order: TrainOrder) -> Work:
         """Train on this node's images and make the result the current release.
 
-        Where it can, it refuses at the call, not at the first step. The result's metrics are ``accuracy`` in [0, 1],
-        ``loss``, ``images`` (that were measured on), ``seconds`` and ``release`` (id). Closing the iterator cancels.
+        Where possible, errors are raised at the call, not at the first step. The result's metrics are ``accuracy`` in
+        [0, 1], ``loss`` in nats, ``images`` (that were measured on), ``seconds`` and ``release`` (id). Closing the
+        generator cancels.
 
         Raises:
-            Busy: the trainer is at work.
+            Busy: the trainer is busy.
             ValueError: the labels or the images are not what they must be, with one sentence.
         """
-
-    def runs(self) -> Runs | None:
-        """The federated runs; None on a worker."""

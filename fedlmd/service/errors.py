@@ -1,4 +1,4 @@
-"""Every error as ``{"error": "<one clear sentence>"}``, with the status that fits."""
+"""Every error as ``{"error": "<one sentence>"}`` with its HTTP status."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from fedlmd.artifacts import ReleaseError
 from fedlmd.data import MAX_PIXELS, DataError
-from fedlmd.service.contract import Busy, Refused, Unavailable, UnknownRelease, UnknownRun
-from fedlmd.service.jobs import Cancelled, UnknownJob
+from fedlmd.release import ReleaseError
+from fedlmd.service.contract import Busy, Cancelled, Refused, Unavailable, UnknownJob, UnknownRelease, UnknownRun
 from fedlmd.settings import SettingsError
-
-__all__ = ["STATUS", "install", "named", "sentence", "status_of"]
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +33,17 @@ STATUS: dict[type[Exception], int] = {
 
 
 def install(app: FastAPI) -> None:
-    """Make an application answer all its errors in one form."""
+    """Make an application send all its errors in one form."""
     for kind in STATUS:
         app.exception_handler(kind)(on_domain_error)
     app.exception_handler(RequestValidationError)(on_invalid_request)
     app.exception_handler(StarletteHTTPException)(on_http_error)
-    # Starlette passes the exception on to the server after this answer; the server logs the traceback.
+    # Starlette passes the exception on to the server after this response; the server logs the traceback.
     app.exception_handler(Exception)(on_unexpected_error)
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status of one of the domain's errors."""
+    """The HTTP status of one of the package's own errors."""
     if isinstance(error, DataError) and f"{MAX_PIXELS:,} pixels" in str(error):
         return 413
     return next(status for kind, status in STATUS.items() if isinstance(error, kind))
@@ -58,24 +55,23 @@ def sentence(text: str) -> str:
 
 
 def on_domain_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-    """The domain's errors say themselves what was wrong."""
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
-    if isinstance(error, Unavailable):
-        headers = {"Retry-After": "30"}
+    """The package's own errors; their message says what was wrong."""
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | Unavailable) else None
     return JSONResponse({"error": sentence(str(error))}, status_of(error), headers)
 
 
 def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:  # noqa: ARG001
     """FastAPI's validation errors: the first one as a sentence."""
-    found = error.errors()
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return JSONResponse({"error": sentence(describe(found[0]) + more)}, 422)
+    problems = error.errors()
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return JSONResponse({"error": sentence(describe(problems[0]) + more)}, 422)
 
 
 def describe(problem: dict[str, Any]) -> str:
     """One of pydantic's errors as a sentence: which field, what was wrong, what is allowed."""
     place, kind, message = problem["loc"], problem["type"], str(problem["msg"]).removeprefix("Value error, ")
-    where = named(place)
+    # ("body", "labels_list", 1) is labels_list[1].
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:]).removeprefix(".")
     if kind == "json_invalid":
         return f"the body is not valid JSON: {problem['ctx']['error']} at character {place[-1]}"
     if place == ("body",) and kind != "value_error":
@@ -91,14 +87,8 @@ def describe(problem: dict[str, Any]) -> str:
     return f"{where}: {message}" if where else message
 
 
-def named(place: tuple[int | str, ...]) -> str:
-    """A field's name: ``("body", "labels_list", 1)`` is ``labels_list[1]``."""
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:])
-    return name.removeprefix(".")
-
-
 def on_http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
-    """Errors of the framework: no such path, no such method, a body that cannot be parsed."""
+    """Errors of the framework: unknown path, wrong method, a body that cannot be parsed."""
     text = str(error.detail)
     if error.status_code == 404 and not isinstance(error, HTTPException):
         text = f"there is nothing at {request.url.path!r:.100}; see /docs for what there is"
@@ -111,6 +101,6 @@ def on_http_error(request: Request, error: StarletteHTTPException) -> JSONRespon
 
 
 def on_unexpected_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-    """A defect of ours: nothing of it leaves the node."""
-    # uvicorn closes the connection after an exception; the client is told, lest it asks on it again.
+    """A defect: its details go to the log only."""
+    # uvicorn closes the connection after an exception; the header keeps the client from using it again.
     return JSONResponse({"error": "the node failed at this; its log says why"}, 500, {"Connection": "close"})

@@ -1,4 +1,4 @@
-"""Local trainings as jobs: each is drained in a thread of its own, and anyone may look at it or follow it."""
+"""Local trainings as jobs: each runs in its own thread; its state can be read and followed."""
 
 from __future__ import annotations
 
@@ -6,141 +6,105 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, Literal, final
+from typing import Any, final
 
-from fedlmd.artifacts import ReleaseError
-from fedlmd.progress import Progress, Result
-from fedlmd.service.contract import Busy, Refused, Unavailable
-
-__all__ = ["Cancelled", "Job", "JobState", "Jobs", "Snapshot", "UnknownJob", "Work"]
+from fedlmd.progress import Progress, Work, drain
+from fedlmd.release import ReleaseError
+from fedlmd.service.contract import Busy, Cancelled, Refused, Unavailable, UnknownJob
+from fedlmd.service.errors import sentence
+from fedlmd.service.schema import JobBody, JobState, ProgressBody, Trained
 
 log = logging.getLogger(__name__)
 
-JobState = Literal["running", "finished", "failed", "cancelled"]
-Work = Iterator[Progress | Result]
-
-# Finished jobs that are remembered.
+# Jobs that are kept in the list after their end.
 KEPT = 100
-# Seconds between two looks at a running job: training takes some hundred steps in that time.
+# Seconds between two looks at a job that is followed.
 POLL = 0.05
 
 
-class UnknownJob(LookupError):  # noqa: N818
-    """No job has this id."""
-
-
-class Cancelled(RuntimeError):  # noqa: N818
-    """The job was cancelled before its end."""
-
-
 class Failed(RuntimeError):  # noqa: N818
-    """The work broke in a way that the caller cannot mend."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How a job stands at one moment.
-
-    Args:
-        id: the job's id.
-        labels: what is learnt.
-        state: "running" until it is "finished", "failed" or "cancelled".
-        stages: the latest progress of each stage that was begun, the latest stage last.
-        metrics: the result's, once it is finished.
-        error: what went wrong, or that it was cancelled.
-        started: in UTC.
-        finished: in UTC; None while it runs.
-    """
-
-    id: str
-    labels: tuple[str, ...]
-    state: JobState
-    stages: tuple[Progress, ...]
-    metrics: dict[str, Any] | None
-    error: Exception | None
-    started: datetime
-    finished: datetime | None
+    """The work failed for a reason that the caller cannot change."""
 
 
 @final
 class Job:
-    """One piece of work in a thread of its own.
+    """One piece of work in its own thread, the only one that changes the attributes.
 
     Args:
-        labels: what is learnt.
-        work: yields its progress and, last, its result.
+        labels: of the classifier that is trained.
+        work: the training.
+
+    Attributes:
+        now: state of the job.
+        stages: the latest progress of each stage that has begun, by its name, the latest stage last.
+        failure: what went wrong, or that it was cancelled.
     """
 
-    def __init__(self, labels: tuple[str, ...], work: Work) -> None:
-        self.id = uuid.uuid4().hex[:12]
-        self.labels, self.work = labels, work
-        self.started = datetime.now(UTC)
-        self.finished: datetime | None = None
-        self.lock, self.cancelled = threading.Lock(), threading.Event()
-        self.state: JobState = "running"
-        self.stages: dict[str, Progress] = {}
-        self.metrics: dict[str, Any] | None = None
-        self.error: Exception | None = None
+    def __init__(self, labels: list[str], work: Work) -> None:
+        self.id, self.work = uuid.uuid4().hex[:12], work
+        self.now = JobBody(
+            id=self.id,
+            labels=labels,
+            state="running",
+            progress=None,
+            result=None,
+            error=None,
+            started=datetime.now(UTC),
+            finished=None,
+        )
+        self.stages: dict[str, ProgressBody] = {}
+        self.failure: Exception | None = None
+        self.cancelled = threading.Event()
         self.thread = threading.Thread(target=self.run, name=f"job-{self.id}", daemon=True)
 
-    def cancel(self) -> None:
-        """Stop the work after its present step; a job that has ended stays as it is."""
-        self.cancelled.set()
+    @property
+    def running(self) -> bool:
+        """Whether the work has not ended."""
+        return self.now.state == "running"
 
-    def snapshot(self) -> Snapshot:
-        """How the job stands now."""
-        with self.lock:
-            stages = tuple(self.stages.values())
-            return Snapshot(
-                self.id, self.labels, self.state, stages, self.metrics, self.error, self.started, self.finished
-            )
-
-    async def follow(self) -> AsyncIterator[Snapshot]:
-        """Look at the job now and every moment until its end; the last snapshot is the one that has ended."""
-        while True:
-            now = self.snapshot()
-            yield now
-            if now.state != "running":
-                return
-            await asyncio.sleep(POLL)
+    async def follow(self) -> AsyncIterator[ProgressBody | None]:
+        """The progress of each stage as it changes, and None at short intervals; ends with the job."""
+        seen: dict[str, ProgressBody] = {}
+        running = True
+        while running:
+            running, stages = self.running, self.stages
+            for name, progress in stages.items():
+                if seen.get(name) is not progress:
+                    yield progress
+            seen = stages
+            yield None
+            if running:
+                await asyncio.sleep(POLL)
 
     def run(self) -> None:
         """Drain the work; the thread's target."""
         try:
-            metrics = self.drain()
+            result = Trained.of(drain(self.work, self.note).metrics)
         except Exception as error:
-            self.end("cancelled" if isinstance(error, Cancelled) else "failed", error=explained(error))
+            self.failure = explained(error)
+            state: JobState = "cancelled" if isinstance(error, Cancelled) else "failed"
+            self.update(state=state, finished=datetime.now(UTC), error=sentence(str(self.failure)))
         else:
-            self.end("finished", metrics=metrics)
+            self.update(state="finished", finished=datetime.now(UTC), result=result)
 
-    def drain(self) -> dict[str, Any]:
-        """Take the work's steps to the result's metrics."""
-        try:
-            for step in self.work:
-                if isinstance(step, Result):
-                    return step.metrics
-                if self.cancelled.is_set():
-                    raise Cancelled("the training was cancelled")
-                with self.lock:
-                    self.stages.pop(step.stage, None)
-                    self.stages[step.stage] = step
-        finally:
-            close = getattr(self.work, "close", None)
-            if close is not None:
-                close()
-        raise Failed("the training ended without a result")
+    def note(self, step: Progress) -> None:
+        """Record a step. Raises Cancelled once ``cancelled`` is set."""
+        if self.cancelled.is_set():
+            raise Cancelled("the training was cancelled")
+        progress = ProgressBody.of(step)
+        earlier = {name: stage for name, stage in self.stages.items() if name != step.stage}
+        self.stages = {**earlier, step.stage: progress}
+        self.update(progress=progress)
 
-    def end(self, state: JobState, *, metrics: dict[str, Any] | None = None, error: Exception | None = None) -> None:
-        """Note how it ended."""
-        with self.lock:
-            self.state, self.metrics, self.error, self.finished = state, metrics, error, datetime.now(UTC)
+    def update(self, **fields: Any) -> None:  # noqa: ANN401 - fields of JobBody
+        """Replace the state by one with other fields, so that readers never see half of a change."""
+        self.now = self.now.model_copy(update=fields)
 
 
 def explained(error: Exception) -> Exception:
-    """The error as the caller may see it: what is not meant for them goes to the log alone."""
+    """The error as the caller may see it: unexpected ones are written to the log and replaced."""
     if isinstance(error, (Busy, Unavailable, Cancelled)):
         return error
     if isinstance(error, ValueError) and not isinstance(error, ReleaseError) and str(error):
@@ -157,28 +121,27 @@ class Jobs:
         self.jobs: dict[str, Job] = {}
         self.lock = threading.Lock()
 
-    def add(self, labels: tuple[str, ...], work: Work) -> Job:
+    def add(self, labels: list[str], work: Work) -> Job:
         """Start work as a job."""
         job = Job(labels, work)
+        job.thread.start()
         with self.lock:
-            self.jobs[job.id] = job
-            ended = [old.id for old in self.jobs.values() if old is not job and old.state != "running"]
+            ended = [old.id for old in self.jobs.values() if not old.running]
             for old in ended[: max(0, len(ended) - KEPT)]:
                 del self.jobs[old]
-        job.thread.start()
+            self.jobs[job.id] = job
         return job
 
     def get(self, job: str) -> Job:
         """A job by its id.
 
         Raises:
-            UnknownJob: when none has it, or it ended long ago.
+            UnknownJob: when none has it, or it ended so long ago that it was dropped.
         """
-        with self.lock:
-            found = self.jobs.get(job)
-        if found is None:
-            raise UnknownJob(f"there is no job {job!r:.40}; GET /v1/jobs lists those that are remembered")
-        return found
+        try:
+            return self.jobs[job]
+        except KeyError:
+            raise UnknownJob(f"there is no job {job!r:.40}; GET /v1/jobs lists those that are remembered") from None
 
     def list(self) -> list[Job]:
         """The jobs, newest first."""
@@ -186,9 +149,9 @@ class Jobs:
             return list(reversed(self.jobs.values()))
 
     def close(self) -> None:
-        """Cancel what runs, and give it a moment to end."""
-        running = [job for job in self.list() if job.state == "running"]
+        """Cancel the running jobs and wait up to a second for each."""
+        running = [job for job in self.list() if job.running]
         for job in running:
-            job.cancel()
+            job.cancelled.set()
         for job in running:
             job.thread.join(timeout=1)

@@ -1,4 +1,4 @@
-"""Serve the application over HTTP, and end well."""
+"""Serve the application over HTTP and shut it down in good order."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from fastapi import FastAPI
 
 from fedlmd.service.state import Service
 
-__all__ = ["in_background", "serve"]
-
-# Seconds that open requests get to end when the service does.
+# Seconds that open requests have to end at the shutdown.
 GRACE = 3
 
 
 @final
 class Server(uvicorn.Server):
-    """uvicorn, which tells the application before it waits for its open streams, and returns on a signal."""
+    """uvicorn that sets the service's ``closing`` before it waits for open streams, and returns on a signal."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams, then the connections."""
@@ -32,9 +30,9 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as the wish to end.
+        """Shut down on SIGINT and SIGTERM.
 
-        uvicorn's own raises them again at the end, which would kill the process before its node is closed.
+        uvicorn's own method raises them again at the end, which would kill the process before its node is stopped.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -48,7 +46,7 @@ class Server(uvicorn.Server):
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM comes; returns then, within a few seconds whatever is still open.
+    """Serve until SIGINT or SIGTERM comes; returns within a few seconds, whatever is still open.
 
     Args:
         app: what ``create_app`` made.
@@ -56,7 +54,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         port: 0 takes a free one.
 
     Raises:
-        OSError: when the address cannot be had, with one sentence.
+        OSError: when the address is not free, with one sentence.
     """
     with listen(host, port) as listener:
         server_for(app).run([listener])
@@ -64,7 +62,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
 
 @contextmanager
 def in_background(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve in a thread for as long as the context lasts; gives the service's URL once it answers.
+    """Serve in a thread for as long as the context lasts; gives the service's URL.
 
     Raises:
         OSError: as ``serve``.
@@ -93,7 +91,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def server_for(app: FastAPI) -> Server:
-    """A server that logs warnings only, and knows HTTP only."""
+    """A server that logs warnings only and speaks HTTP only."""
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -12,9 +12,7 @@ from fastapi import Depends, Request
 
 from fedlmd.service.contract import Host
 from fedlmd.service.jobs import Jobs
-from fedlmd.service.metrics import AnswerMetrics
-
-__all__ = ["Service", "ServiceOf"]
+from fedlmd.service.metrics import InferenceMetrics
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,9 @@ class Service:
     Args:
         host: the node.
         jobs: its local trainings.
-        metrics: what Prometheus is told.
-        inference: as many images are answered at once; further ones wait without holding a thread.
-        health: threads of their own for /health, which others cannot take.
+        metrics: counts for Prometheus.
+        inference: how many images are predicted at once; further ones wait without holding a thread.
+        health: threads reserved for /health.
         streams: threads that wait for the events of runs.
         closing: set when the node shuts down, so that streams and waiting requests end.
         started: on the monotonic clock.
@@ -34,7 +32,7 @@ class Service:
 
     host: Host
     jobs: Jobs = field(default_factory=Jobs)
-    metrics: AnswerMetrics = field(default_factory=AnswerMetrics)
+    metrics: InferenceMetrics = field(default_factory=InferenceMetrics)
     inference: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     health: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
     streams: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))

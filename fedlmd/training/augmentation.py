@@ -1,16 +1,16 @@
-"""Small random distortions of training images: other hands, not other domains."""
+"""Small random distortions of training images, within the variation of handwriting."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["AugmentationConfig", "augment"]
+from fedlmd.choices import between
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,8 @@ class AugmentationConfig:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, with the range."""
-        for field in fields(self):
-            value, most = getattr(self, field.name), 45 if field.name == "turn" else 0.5
-            if not 0 <= value <= most:
-                raise ValueError(f"augmentation.{field.name} is {value}; it lies between 0 and {most}")
+        between(self, 0, 45, "turn")
+        between(self, 0, 0.5, "zoom", "shear", "shift")
 
 
 def augment(

@@ -1,11 +1,9 @@
-"""The exponential moving average of weights: less noise in what is kept than in what is trained."""
+"""The exponential moving average of weights, which has less noise than the last weights."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-
-__all__ = ["Average"]
 
 
 class Average:
@@ -24,7 +22,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the model's present weights in."""
+        """Add the model's present weights to the average."""
         decay = min(self.decay, self.updates / (self.updates + 1))
         values = [value.detach() for _, value in model.named_parameters()]
         torch._foreach_lerp_(list(self.weights.values()), values, 1 - decay)

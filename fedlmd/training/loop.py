@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from fedlmd.choices import between
+from fedlmd.data import to_unit_range
 from fedlmd.training.augmentation import AugmentationConfig, augment
 from fedlmd.training.ema import Average
 from fedlmd.training.objectives import Batch, Objective
-
-__all__ = ["Step", "TrainingConfig", "batches", "train"]
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,11 @@ class TrainingConfig:
     low_precision: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, with the range."""
-        if self.steps < 0 or self.batch_size < 1:
-            raise ValueError(f"steps is {self.steps} and batch_size {self.batch_size}; they are at least 0 and 1")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is positive")
-        for name in ("weight_decay", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
-        for name in ("hold", "label_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it lies in [0, 1]")
-        for name in ("ema", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it lies in [0, 1)")
+        between(self, 0, math.inf, "steps", "weight_decay", "warmup")
+        between(self, 1, math.inf, "batch_size")
+        between(self, 0, math.inf, "learning_rate", "clip", open_low=True)
+        between(self, 0, 1, "hold", "label_dropout")
+        between(self, 0, 1, "ema", "label_smoothing", open_high=True)
 
 
 @dataclass(frozen=True)
@@ -81,21 +71,15 @@ def batches(
 ) -> Iterator[Batch]:
     """Endless shuffled batches; in each pass over the images none comes up twice.
 
-    Batches are all of one size: the images left over at the end of a pass sit that pass out.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        labels: class indices (N,).
-        config: batch size and augmentation.
-        generator: shuffles and distorts.
+    Images are uint8 (N, C, H, W), labels class indices (N,). Batches are all of one size: the images left over at the
+    end of a pass are not used in it.
     """
     size = min(config.batch_size, len(images))
     while True:
         order = torch.randperm(len(images), generator=generator)
         for chosen in torch.split(order, size):
             if len(chosen) == size:
-                scaled = images[chosen].float() / 127.5 - 1
-                yield Batch(augment(scaled, config.augmentation, generator), labels[chosen])
+                yield Batch(augment(to_unit_range(images[chosen]), config.augmentation, generator), labels[chosen])
 
 
 def train(
@@ -115,7 +99,7 @@ def train(
         model: float32 network, changed in place.
         objective: its loss.
         data: at least as many batches as steps.
-        config: the whole training's configuration.
+        config: of the whole training.
         first: steps of the whole training that are done already, as in a later round of a federation.
         steps: steps to do now; None does all that are left.
     """

@@ -1,4 +1,4 @@
-"""What each network is asked to get better at."""
+"""The losses of both networks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from fedlmd.diffusion import Schedule
 from fedlmd.models import turned
-
-__all__ = ["FOCUS", "Batch", "Objective", "classification", "denoising", "proximal"]
 
 
 class Batch(NamedTuple):
@@ -37,8 +35,8 @@ def classification(
 
     Args:
         smoothing: label smoothing in [0, 1) (Szegedy et al. 2016).
-        views: views that the model's ``joint`` tells apart; with 1 the model itself gives the logits.
-        shown: each image is shown in so many different views per step, drawn anew each time.
+        views: views that the model's ``joint`` distinguishes; with 1 the model itself gives the logits.
+        shown: views of each image per step, drawn anew each time.
         generator: draws the views.
     """
 
@@ -56,15 +54,12 @@ def classification(
 def denoising(schedule: Schedule, classes: int, *, label_dropout: float, generator: torch.Generator) -> Objective:
     """Mean squared error of the predicted velocity (Salimans & Ho 2022).
 
-    Half of the images are shown at uniform noise levels, as sampling needs all of them; half at levels in ``FOCUS``,
-    where the class of an image is decided and where detection asks.
+    Half of the images have uniform noise levels, as sampling needs all of them; half have levels in ``FOCUS``, which
+    decide the class of an image and which the detectors use.
 
-    Args:
-        schedule: the noise levels.
-        classes: number of labels; index ``classes`` stands for "no label".
-        label_dropout: share of images that are shown without their label, so that one network learns both the
-            conditional and the unconditional distribution (Ho & Salimans 2021).
-        generator: draws the levels, the noise and the dropped labels.
+    The share ``label_dropout`` of the images is without label, for which the index ``classes`` stands, so that one
+    network learns both the conditional and the unconditional distribution (Ho & Salimans 2021). The generator draws the
+    levels, the noise and the dropped labels.
     """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -87,10 +82,11 @@ def focused(drawn: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     return torch.where(drawn < 0.5, 2 * drawn, low + (2 * drawn - 1) * (high - low))
 
 
-def proximal(objective: Objective, mu: float, anchor: dict[str, Tensor]) -> Objective:
-    """Add FedProx's pull towards the round's global weights, mu / 2 ||w - w_global||^2 (Li et al. 2020, eq. 2)."""
+def proximal(objective: Objective, mu: float, network: nn.Module) -> Objective:
+    """Add FedProx's pull towards a network's present weights, mu / 2 ||w - w_global||^2 (Li et al. 2020, eq. 2)."""
     if mu == 0:
         return objective
+    anchor = {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         distances = [(weight - anchor[name]).square().sum() for name, weight in model.named_parameters()]

@@ -7,45 +7,48 @@ from typer.testing import CliRunner
 
 from fedlmd.cli import app
 from fedlmd.federation.events import EventLog
-from fedlmd.node import Node, NodeConfig
-from fedlmd.service import PRETRAINED, create_app, in_background
-from tests.service.learning_host import LearningHost, ScriptedRuns
+from fedlmd.node.config import NodeConfig
+from fedlmd.node.node import Node
+from fedlmd.release.shipped import PRETRAINED
+from fedlmd.service.app import create_app
+from fedlmd.service.server import in_background
+from tests.service.training_host import ScriptedRuns, TrainingHost
 
 
 @pytest.fixture
 def node(tmp_path):
-    """A node that answers; none of its processes is needed for that."""
+    """A node with a release; predictions need none of its processes."""
     node = Node(NodeConfig("client1", "worker", tmp_path, threads=1))
-    node.use(PRETRAINED)
+    node.releases.use(PRETRAINED)
     yield node
     node.stop()
 
 
-def test_drift_says_of_each_node_how_its_watch_stands_and_resets_it(node):
-    release = node.current
+def test_drift_shows_the_state_of_each_nodes_watch_and_resets_it(node):
+    release = node.releases.current
     for number in range(30):
         node.watch.observe(release, 500, 0.002, str(number).encode())
     with in_background(create_app(node)) as url:
-        said = CliRunner().invoke(app, ["drift", url, url, "--json", "-"])
-        assert said.exit_code == 0, said.output
-        assert said.stderr.count(f"{url}: drifting since about image 1, noticed at image") == 2
-        assert json.loads(said.stdout)[url]["state"] == "drifting"
+        result = CliRunner().invoke(app, ["drift", url, url, "--json", "-"])
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count(f"{url}: drifting since about image 1, noticed at image") == 2
+        assert json.loads(result.stdout)[url]["state"] == "drifting"
         assert f"{url}: steady; 0 images" in CliRunner().invoke(app, ["drift", url, "--reset"]).stderr
     assert node.watched.state == "steady"
 
 
-def test_the_log_of_a_run_is_told_in_words_and_written_as_curves(tmp_path):
-    diary = EventLog(tmp_path / "run-7")
-    diary.path.parent.mkdir()
-    diary.append("started", run="run-7", rounds=1)
+def test_the_log_of_a_run_is_printed_and_written_as_curves(tmp_path):
+    events = EventLog(tmp_path / "run-7")
+    events.path.parent.mkdir()
+    events.append("started", run="run-7", rounds=1)
     worker = {"name": "client1", "metrics": {"classifier-loss": 0.5}}
     fields = {"round": 1, "rounds": 1, "asked": 1, "workers": [worker], "refused": [], "seconds": 2.0}
-    diary.append("round", metrics={"classifier-loss": 0.5}, **fields)
-    said = CliRunner().invoke(app, ["log", str(diary.path.parent)])
-    assert (said.exit_code, said.stderr.splitlines()[-1].strip()) == (0, "client1: classifier loss 0.5")
+    events.append("round", metrics={"classifier-loss": 0.5}, **fields)
+    result = CliRunner().invoke(app, ["log", str(events.path.parent)])
+    assert (result.exit_code, result.stderr.splitlines()[-1].strip()) == (0, "client1: classifier loss 0.5")
     pytest.importorskip("tensorboardX")
     curves = tmp_path / "curves"
-    assert CliRunner().invoke(app, ["log", str(diary.path.parent), "--tensorboard", str(curves)]).exit_code == 0
+    assert CliRunner().invoke(app, ["log", str(events.path.parent), "--tensorboard", str(curves)]).exit_code == 0
     [file] = (curves / "run-7").iterdir()
     assert b"classifier-loss/client1" in file.read_bytes()
 
@@ -58,26 +61,26 @@ def test_a_run_that_is_followed_is_written_as_curves(tmp_path):
     now = "2026-05-01T12:00:00+00:00"
 
     def play():
-        while "run-1" not in runs.diaries:
+        while "run-1" not in runs.logs:
             time.sleep(0.02)
-        runs.say("run-1", "round", time=now, **fields)
-        runs.say("run-1", "finished", time=now, metrics={"accuracy": 0.75})
+        runs.add("run-1", "round", time=now, **fields)
+        runs.add("run-1", "finished", time=now, metrics={"accuracy": 0.75})
 
     Thread(target=play, daemon=True).start()
-    with in_background(create_app(LearningHost(tmp_path / "home", tmp_path, runs))) as url:
-        said = CliRunner().invoke(app, ["federate", "--server", url, "--tensorboard", str(curves)])
-    assert said.exit_code == 0, said.output
+    with in_background(create_app(TrainingHost(tmp_path / "home", tmp_path, runs))) as url:
+        result = CliRunner().invoke(app, ["federate", "--server", url, "--tensorboard", str(curves)])
+    assert result.exit_code == 0, result.output
     [file] = (curves / "run-1").iterdir()
     for tag in (b"classifier-loss/client1", b"round/seconds", b"release-accuracy/all"):
         assert tag in file.read_bytes()
 
 
-def test_a_folder_without_a_diary_is_no_run(tmp_path):
-    said = CliRunner().invoke(app, ["log", str(tmp_path)])
-    assert (said.exit_code, "has no diary of a run" in said.stderr) == (1, True)
+def test_a_folder_without_an_event_log_is_no_run(tmp_path):
+    result = CliRunner().invoke(app, ["log", str(tmp_path)])
+    assert (result.exit_code, "has no event log of a run" in result.stderr) == (1, True)
 
 
 def test_a_resumed_run_takes_no_settings():
-    said = CliRunner().invoke(app, ["federate", "--resume", "20260101-000000-abcd", "--labels", "0,1"])
-    assert said.exit_code == 1
-    assert "a resumed run keeps the plan that it was started with; leave --settings, --labels" in said.stderr
+    result = CliRunner().invoke(app, ["federate", "--resume", "20260101-000000-abcd", "--labels", "0,1"])
+    assert result.exit_code == 1
+    assert "a resumed run keeps the plan that it was started with; leave --settings, --labels" in result.stderr

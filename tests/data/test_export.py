@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.data import DataError, Exported, export, load
+from fedlmd.data import DataError, export, load
+from fedlmd.progress import Progress
 
 
 def finish(*args, **options):
@@ -14,7 +15,7 @@ def finish(*args, **options):
 
 def test_what_was_exported_is_read_back_bit_for_bit(tmp_path):
     records = finish("mnist", tmp_path / "out", labels=["7", "2"], limit=30)
-    assert records == [Exported(done, 120) for done in range(1, 121)]
+    assert records == [Progress("export", done, 120) for done in range(1, 121)]
     for split in ("train", "eval"):
         original = load("mnist", split, labels=["2", "7"])
         chosen = torch.cat([(original.labels == label).nonzero()[:30, 0] for label in (0, 1)])
@@ -39,7 +40,7 @@ def test_files_are_named_by_split_label_and_index(tmp_path):
 
 def test_nothing_stands_under_the_final_names_until_all_is_written_and_giving_up_cleans_up(tmp_path):
     progress = export("mnist", tmp_path / "out", labels=["5"], limit=3)
-    assert next(progress) == Exported(1, 6)
+    assert next(progress) == Progress("export", 1, 6)
     assert not (tmp_path / "out" / "train").exists()
     progress.close()
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The image contract, and what becomes of the bytes of strangers."""
+"""The image contract, and the decoding of untrusted bytes."""
 
 import random
 import struct
@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.data import DataError, ImageError, LabelledImages, decode_image, fit_pixels, to_pixels, to_unit_range
+from fedlmd.data import DataError, LabelledImages, decode_image, to_pixels, to_unit_range
+from fedlmd.data.images import ImageError, fit_pixels
 
 RAMP = np.linspace(0, 255, 28 * 28).astype(np.uint8).reshape(28, 28)
 COLOURS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)

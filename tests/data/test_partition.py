@@ -15,7 +15,7 @@ CONFIGS = [
 
 
 def labelled(*counts):
-    """Images whose pixel values tell them apart."""
+    """Images that differ in their pixel values."""
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     pixels = torch.arange(2 * len(labels), dtype=torch.int64).remainder(256).to(torch.uint8).reshape(-1, 1, 1, 2)
     pixels[:, 0, 0, 1] = (torch.arange(len(labels)) // 128).to(torch.uint8)
@@ -101,17 +101,17 @@ def test_a_small_alpha_separates_the_labels_and_a_large_one_mixes_them():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "random"}, "no partition 'random'; choose none, labels, iid, dirichlet"),
-        ({"workers": 0}, "workers must be 1 or more"),
-        ({"alpha": 0.0}, "alpha must be a number above 0"),
-        ({"alpha": float("inf")}, "alpha must be a number above 0"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        ({"kind": "random"}, "kind is 'random'; choose one of none, labels, iid, dirichlet"),
+        ({"workers": 0}, "workers is 0; it is 1 or more"),
+        ({"alpha": 0.0}, "alpha is 0.0; it is above 0"),
+        ({"alpha": float("inf")}, "alpha is inf; it is above 0"),
+        ({"seed": -1}, "seed is -1; it is 0 or more"),
         ({"kind": "labels", "workers": 2, "lists": (("a",),)}, "2 workers need 2 lists of labels, not 1"),
         ({"kind": "labels", "workers": 2, "lists": (("a",), ())}, "worker 1's list is empty"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ValueError, match=message):
         PartitionConfig(**settings)
 
 

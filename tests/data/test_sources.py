@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.data import DataError, ImageError, LabelledImages, label_names, load, split_held_back
+from fedlmd.data import DataError, LabelledImages, label_names, load, split_held_back
+from fedlmd.data.images import ImageError
 
 NOTMNIST = Path(__file__).parents[3] / "shared" / "data" / "notmnist.npz"
 

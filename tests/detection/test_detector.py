@@ -10,11 +10,11 @@ from fedlmd.detection import (
     MaxLogit,
     OneStep,
     OneStepConfig,
-    deep_feature,
     mse,
     scored,
     ssim_distance,
 )
+from fedlmd.detection.distances import deep_feature
 from fedlmd.diffusion import InpaintingConfig
 from fedlmd.models import CNN, ClassifierConfig
 from tests.diffusion.exact import SCHEDULE, Exact, digits, seeded
@@ -27,7 +27,7 @@ def network():
 
 
 KNOWN, LABELS = digits(12)
-STRANGE = seeded()((12, 1, 28, 28)).clamp(-1, 1)
+UNKNOWN = seeded()((12, 1, 28, 28)).clamp(-1, 1)
 MAPS = network().maps
 DISTANCES = {"mse": (mse, 4), "ssim": (ssim_distance, 2), "features": (deep_feature(MAPS, (0, 1)), 8)}
 
@@ -59,34 +59,34 @@ DETECTORS = make_detectors()
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_gives_strange_images_higher_scores_and_each_image_its_own(name):
+def test_every_detector_gives_unknown_images_higher_scores_and_each_image_always_the_same(name):
     detector = DETECTORS[name]
     assert isinstance(detector, Detector)
-    known, strange = detector.score(KNOWN), detector.score(STRANGE)
-    assert known.shape == strange.shape == (12,)
+    known, unknown = detector.score(KNOWN), detector.score(UNKNOWN)
+    assert known.shape == unknown.shape == (12,)
     assert known.dtype == torch.float32
-    assert strange.min() > known.max()
-    # The same image gets the same score: again, alone, in another order, in the company of others.
+    assert unknown.min() > known.max()
+    # The same image gets the same score: again, alone, in another order, in a batch with others.
     close = {"atol": 1e-5, "rtol": 1e-5}
     assert torch.equal(detector.score(KNOWN), known)
     torch.testing.assert_close(detector.score(KNOWN[3:4]), known[3:4], **close)
     torch.testing.assert_close(detector.score(KNOWN.flip(0)), known.flip(0), **close)
-    mixed = detector.score(torch.cat([STRANGE[:5], KNOWN[:2]]))
-    torch.testing.assert_close(mixed, torch.cat([strange[:5], known[:2]]), **close)
+    mixed = detector.score(torch.cat([UNKNOWN[:5], KNOWN[:2]]))
+    torch.testing.assert_close(mixed, torch.cat([unknown[:5], known[:2]]), **close)
     torch.testing.assert_close(scored({name: detector}, KNOWN, batch_size=5)[name], known, **close)
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_every_distance_is_nought_for_equal_images_symmetric_and_rises_within_its_range(name):
+def test_every_distance_is_0_for_equal_images_symmetric_and_rises_within_its_range(name):
     distance, most = DISTANCES[name]
-    steps = [distance(KNOWN, (KNOWN + strength * STRANGE).clamp(-1, 1)) for strength in (0.0, 0.3, 2.0)]
+    steps = [distance(KNOWN, (KNOWN + strength * UNKNOWN).clamp(-1, 1)) for strength in (0.0, 0.3, 2.0)]
     assert all(step.shape == (12,) for step in steps)
     assert steps[0].abs().max() < 1e-6
     assert (steps[0] < steps[1]).all()
     assert (steps[1] < steps[2]).all()
     assert (steps[2] <= most).all()
-    torch.testing.assert_close(distance(KNOWN, STRANGE), distance(STRANGE, KNOWN))
-    torch.testing.assert_close(distance(KNOWN[2:3], STRANGE[2:3]), distance(KNOWN, STRANGE)[2:3])
+    torch.testing.assert_close(distance(KNOWN, UNKNOWN), distance(UNKNOWN, KNOWN))
+    torch.testing.assert_close(distance(KNOWN[2:3], UNKNOWN[2:3]), distance(KNOWN, UNKNOWN)[2:3])
 
 
 def test_no_detector_touches_the_global_random_state():

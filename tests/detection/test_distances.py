@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
-from fedlmd.detection import Once, deep_feature, lpips_distance, mse, ssim_distance
+from fedlmd.detection.distances import LastCallCache, deep_feature, lpips_distance, mse, ssim_distance
 from tests.diffusion.exact import digits, seeded
 
 
@@ -38,16 +38,16 @@ def test_ssim_of_a_texture_and_its_negative_is_near_two():
 
 
 def test_once_asks_again_only_for_another_tensor_even_if_it_is_equal():
-    asked = []
+    calls = []
 
     def doubled(x):
-        asked.append(x)
+        calls.append(x)
         return 2 * x
 
-    once, a, b = Once(doubled), torch.ones(2), torch.ones(2)
+    once, a, b = LastCallCache(doubled), torch.ones(2), torch.ones(2)
     for given in (a, a, b, b, a):
         assert torch.equal(once(given), 2 * given)
-    assert [of is a for of in asked] == [True, False, True]
+    assert [images is a for images in calls] == [True, False, True]
 
 
 def test_deep_features_by_hand_on_a_linear_map():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fedlmd.detection import FAST, LMD, PAPER, LMDConfig, Reconstruction, fixed_noise, mse, separation
+from fedlmd.detection import LMD, PAPER, LMDConfig, Reconstruction, fixed_noise, mse, separation
+from fedlmd.detection.lmd import FAST
 from fedlmd.diffusion import InpaintingConfig
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
@@ -14,23 +15,30 @@ def nothing(x_t, t, label=None):
     return torch.zeros_like(x_t)
 
 
+def detector_of(redrawn):
+    """A detector with given reconstructions."""
+    detector = LMD(nothing, SCHEDULE, mse, PLAIN)
+    detector.reconstruct = lambda images: redrawn
+    return detector
+
+
 def test_the_score_is_the_median_of_the_distances_by_hand():
     images = torch.zeros(2, 1, 2, 2)
     # Distances 0.01, 1 and 0.25 to the first image, 0.04, 0.04 and 4 to the second.
     values = torch.tensor([[0.1, 0.2], [1.0, 0.2], [0.5, 2.0]])
     copies = values[:, :, None, None, None].expand(3, 2, 1, 2, 2)
     redrawn = Reconstruction(torch.ones(3, 1, 2, 2, dtype=torch.bool), copies)
-    torch.testing.assert_close(LMD(nothing, SCHEDULE, mse, PLAIN).judge(images, redrawn), torch.tensor([0.25, 0.04]))
+    torch.testing.assert_close(detector_of(redrawn).score(images), torch.tensor([0.25, 0.04]))
 
 
 def test_the_median_of_an_even_number_lies_between_the_middle_two():
     copies = torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1, 1)
     redrawn = Reconstruction(torch.ones(2, 1, 1, 1, dtype=torch.bool), copies)
-    assert LMD(nothing, SCHEDULE, mse, PLAIN).judge(torch.zeros(1, 1, 1, 1), redrawn).item() == 2.5
+    assert detector_of(redrawn).score(torch.zeros(1, 1, 1, 1)).item() == 2.5
 
 
 @pytest.mark.parametrize("condition", ["none", "predicted"])
-def test_the_exact_denoiser_tells_members_from_strangers_without_an_error(condition):
+def test_the_exact_denoiser_separates_members_from_other_images_without_an_error(condition):
     inside, labels = digits(30)
     outside, _ = digits(30, first=30)
 
@@ -45,11 +53,11 @@ def test_the_exact_denoiser_tells_members_from_strangers_without_an_error(condit
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_a_stranger_comes_back_as_the_member_of_the_predicted_class(label):
-    inside, stranger = digits(2)[0], digits(1, first=9)[0]
+def test_an_unknown_image_is_redrawn_as_the_member_of_the_predicted_class(label):
+    inside, unknown = digits(2)[0], digits(1, first=9)[0]
     exact = Exact(inside, SCHEDULE, torch.tensor([0, 1]))
     config = LMDConfig(reconstructions=2, inpainting=InpaintingConfig(20))
-    keep, redrawn = LMD(exact, SCHEDULE, mse, config, lambda x: torch.full((1,), label)).reconstruct(stranger)
+    keep, redrawn = LMD(exact, SCHEDULE, mse, config, lambda x: torch.full((1,), label)).reconstruct(unknown)
     hidden = ~keep[:, None].expand_as(redrawn)
     torch.testing.assert_close(redrawn[hidden], inside[label].expand_as(redrawn)[hidden], atol=1e-3, rtol=0)
 
@@ -102,7 +110,7 @@ def test_the_presets_are_the_papers_and_a_hundred_times_cheaper():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"reconstructions": 0}, "reconstructions is 0; at least 1"),
+        ({"reconstructions": 0}, "reconstructions is 0; it is 1 or more"),
         ({"mask": "stripes"}, "mask is 'stripes'; choose one of center"),
         ({"distance": "l1"}, "distance is 'l1'; choose one of mse, ssim"),
         ({"condition": "true"}, "condition is 'true'; choose one of none, predicted"),

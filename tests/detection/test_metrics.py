@@ -21,8 +21,8 @@ def test_the_figures_are_those_of_scikit_learn_ties_included(shift, counts, digi
     generator = torch.Generator().manual_seed(0)
     known, unknown = (torch.randn(count, generator=generator) for count in counts)
     known, unknown = known.round(decimals=digits), (unknown + shift).round(decimals=digits)
-    found = separation(known, unknown)
-    assert (found.auroc, found.aupr, found.fpr95) == pytest.approx(theirs(known, unknown), abs=1e-12)
+    ours = separation(known, unknown)
+    assert (ours.auroc, ours.aupr, ours.fpr95) == pytest.approx(theirs(known, unknown), abs=1e-12)
 
 
 def test_a_perfect_detector_and_one_that_knows_nothing():

@@ -16,9 +16,9 @@ def test_the_score_is_the_mean_log_distance_to_the_posterior_means_by_hand():
     exact = Exact(images[:2], SCHEDULE)
     noise = fixed_noise(PLAIN.seed, range(2))((2, 1, 28, 28))[:, None]
     expected = torch.zeros(4)
-    for level, of in zip((499, 599), noise, strict=True):
+    for level, drawn in zip((499, 599), noise, strict=True):
         t = torch.full((4,), level)
-        x_t = SCHEDULE.add_noise(images, of.expand_as(images), t)
+        x_t = SCHEDULE.add_noise(images, drawn.expand_as(images), t)
         expected += mse(images, exact.mean(x_t, t)).clamp(min=1e-8).log() / 2
     torch.testing.assert_close(OneStep(exact, SCHEDULE, mse, PLAIN).score(images), expected, atol=1e-4, rtol=1e-4)
 

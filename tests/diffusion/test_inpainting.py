@@ -1,4 +1,4 @@
-"""Inpainting with the exact denoiser of a small data set, where the right answer is known."""
+"""Inpainting with the exact denoiser of a small data set, where the exact result is known."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def top_half(count):
 
 
 def board(count):
-    """Every second pixel, which tells any two digits apart."""
+    """Every second pixel, in which any two digits differ."""
     return ((torch.arange(28)[:, None] + torch.arange(28)) % 2 == 0).expand(count, 1, 28, 28)
 
 
@@ -117,7 +117,7 @@ def test_the_network_is_evaluated_once_per_step():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": 0}, "steps is 0; at least one"),
+        ({"steps": 0}, "steps is 0; it is 1 or more"),
         ({"eta": 1.1}, r"eta is 1.1; it lies in \[0, 1\]"),
         ({"eta": -0.1}, "eta is -0.1"),
         ({"start": 0.0}, r"start is 0.0; it lies in \(0, 1\]"),

@@ -1,4 +1,4 @@
-"""A mixture of sites' denoisers, against the exact denoiser of all their images."""
+"""A mixture of workers' denoisers, against the exact denoiser of all their images."""
 
 import pytest
 import torch
@@ -8,13 +8,13 @@ from tests.diffusion.exact import SCHEDULE, Exact, digits, seeded
 
 
 class Counting:
-    """A denoiser that gives one velocity, and notes how many images it was asked for."""
+    """A denoiser that gives one velocity, and counts the images that it was evaluated on."""
 
     def __init__(self, value):
-        self.value, self.asked = value, 0
+        self.value, self.evaluated = value, 0
 
     def __call__(self, x_t, t, label=None, /):
-        self.asked += len(x_t)
+        self.evaluated += len(x_t)
         return torch.full_like(x_t, self.value)
 
 
@@ -26,16 +26,16 @@ def noisy(images, level, repeats=4):
 
 
 @pytest.mark.parametrize("level", [200, 600, 800, 950])
-def test_of_sites_with_an_image_each_it_is_the_exact_denoiser_of_all_images(level):
+def test_of_workers_with_an_image_each_it_is_the_exact_denoiser_of_all_images(level):
     images, _ = digits(3)
-    sites = [Exact(images[i : i + 1], SCHEDULE) for i in range(3)]
+    denoisers = [Exact(images[i : i + 1], SCHEDULE) for i in range(3)]
     x_t, t = noisy(images, level)
-    mixed = Mixture(sites, SCHEDULE, torch.full((3, 1), 1 / 3))(x_t, t)
+    mixed = Mixture(denoisers, SCHEDULE, torch.full((3, 1), 1 / 3))(x_t, t)
     torch.testing.assert_close(mixed, Exact(images, SCHEDULE)(x_t, t), atol=2e-4, rtol=1e-3)
 
 
-def test_a_site_counts_by_its_share_of_the_images():
-    # A site of one image, and one of three copies of another.
+def test_a_worker_counts_by_its_share_of_the_images():
+    # A worker of one image, and one of three copies of another.
     images, _ = digits(2)
     copies = images[[0, 1, 1, 1]]
     x_t, t = noisy(images, 900)
@@ -45,21 +45,21 @@ def test_a_site_counts_by_its_share_of_the_images():
     torch.testing.assert_close(mixed, Exact(copies, SCHEDULE)(x_t, t), atol=2e-4, rtol=1e-3)
 
 
-def test_given_a_label_only_the_sites_that_hold_it_are_asked():
+def test_given_a_label_only_the_denoisers_of_workers_that_hold_it_are_evaluated():
     first, second = Counting(1.0), Counting(2.0)
     mixture = Mixture([first, second], SCHEDULE, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     x_t = torch.zeros(5, 1, 4, 4)
     v = mixture(x_t, torch.full((5,), 500), torch.tensor([0, 1, 1, 0, 1]))
     assert v[:, 0, 0, 0].tolist() == [1.0, 2.0, 2.0, 1.0, 2.0]
-    assert (first.asked, second.asked) == (2, 3)
+    assert (first.evaluated, second.evaluated) == (2, 3)
 
 
-def test_sites_whose_label_nobody_holds_are_all_asked_and_so_they_are_without_a_label():
+def test_all_denoisers_are_evaluated_for_a_label_that_no_worker_holds_and_without_a_label():
     for label in (torch.tensor([2, 2]), torch.tensor([3, 3]), None):  # 3 is "no label" among three
-        sites = [Counting(1.0), Counting(2.0)]
-        mixture = Mixture(sites, SCHEDULE, torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]), sharpness=0.0)
+        denoisers = [Counting(1.0), Counting(2.0)]
+        mixture = Mixture(denoisers, SCHEDULE, torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]), sharpness=0.0)
         mixture(torch.zeros(2, 1, 4, 4), torch.full((2,), 500), label)
-        assert [site.asked for site in sites] == [2, 2]
+        assert [denoiser.evaluated for denoiser in denoisers] == [2, 2]
 
 
 def test_without_sharpness_predictions_are_averaged_by_share():
@@ -68,6 +68,6 @@ def test_without_sharpness_predictions_are_averaged_by_share():
     torch.testing.assert_close(v, torch.full_like(v, 1.75))
 
 
-def test_every_site_needs_its_shares():
-    with pytest.raises(ValueError, match="2 denoisers and the shares of 1 sites"):
+def test_every_worker_needs_its_shares():
+    with pytest.raises(ValueError, match="2 denoisers and the shares of 1 workers"):
         Mixture([Counting(1.0), Counting(2.0)], SCHEDULE, torch.ones(1, 3))

@@ -1,11 +1,13 @@
 """The reverse process, against diffusers' schedulers and with the exact denoiser."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from fedlmd.data import to_pixels
-from fedlmd.diffusion import Schedule, ScheduleConfig, reverse_step, sample, timesteps
+from fedlmd.diffusion import Schedule, ScheduleConfig, reverse_step, timesteps
 from tests.diffusion.exact import SCHEDULE, Exact, digits, seeded
 
 KINDS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
@@ -107,6 +109,16 @@ def test_more_steps_than_levels_are_refused(steps, start, most):
         timesteps(Schedule(), steps, start)
 
 
+def sample(denoiser, shape, steps, noise, eta=1.0, label=None):
+    """Images drawn from pure noise; the states after all steps."""
+    x, states = noise(shape), []
+    for t, s in pairwise(timesteps(SCHEDULE, steps)):
+        v = denoiser(x, torch.full((len(x),), t), label)
+        x = reverse_step(SCHEDULE, x, v, t, s, eta=eta, noise=noise(shape))
+        states.append(x)
+    return states
+
+
 def members(drawn, images):
     """Which image of the set each drawn one is, byte for byte; -1 for none."""
     same = (to_pixels(drawn)[:, None] == to_pixels(images)[None]).flatten(2).all(2)
@@ -116,26 +128,24 @@ def members(drawn, images):
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_sampling_from_the_exact_denoiser_only_gives_images_of_its_set_and_each_equally_often(eta):
     images, _ = digits(3)
-    states = list(sample(Exact(images, SCHEDULE), SCHEDULE, (150, 1, 28, 28), steps=40, eta=eta, noise=seeded()))
+    states = sample(Exact(images, SCHEDULE), (150, 1, 28, 28), 40, seeded(), eta)
     assert len(states) == 40
-    found = members(states[-1], images)
-    assert (found >= 0).all()
+    indices = members(states[-1], images)
+    assert (indices >= 0).all()
     # 50 each, give or take three standard deviations of a binomial count.
-    assert ((found.bincount(minlength=3) - 50).abs() < 18).all()
+    assert ((indices.bincount(minlength=3) - 50).abs() < 18).all()
 
 
 def test_a_label_draws_only_images_of_its_class():
     images, labels = digits(30)
     wanted = labels[:10]
-    *_, drawn = sample(
-        Exact(images, SCHEDULE, labels), SCHEDULE, (10, 1, 28, 28), steps=40, noise=seeded(), label=wanted
-    )
-    found = members(drawn, images)
-    assert (found >= 0).all()
-    assert torch.equal(labels[found], wanted)
+    *_, drawn = sample(Exact(images, SCHEDULE, labels), (10, 1, 28, 28), 40, seeded(), label=wanted)
+    indices = members(drawn, images)
+    assert (indices >= 0).all()
+    assert torch.equal(labels[indices], wanted)
 
 
 def test_the_same_noise_gives_the_same_images():
     exact = Exact(digits(5)[0], SCHEDULE)
-    first, again = ([*sample(exact, SCHEDULE, (2, 1, 28, 28), steps=5, noise=seeded(3))] for _ in range(2))
+    first, again = (sample(exact, (2, 1, 28, 28), 5, seeded(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -72,7 +72,10 @@ def test_level_minus_one_is_the_image_itself_bit_for_bit(batch):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"steps": 1}, "at least 2 noise levels"), ({"kind": "sigmoid"}, "'sigmoid'; it is 'cosine' or 'linear'")],
+    [
+        ({"steps": 1}, "steps is 1; it is 2 or more"),
+        ({"kind": "sigmoid"}, "kind is 'sigmoid'; choose one of cosine, linear"),
+    ],
 )
 def test_an_impossible_schedule_is_refused(values, message):
     with pytest.raises(ValueError, match=message):

@@ -23,11 +23,11 @@ def test_events_are_followed_up_to_the_first_final_one(tmp_path):
     assert log.final()["event"] == "finished"
 
 
-def test_silence_is_told(tmp_path):
+def test_silence_yields_none(tmp_path):
     assert next(follow_events(tmp_path / "events.jsonl", silence=0.05, poll=0.01)) is None
 
 
-def test_half_a_line_waits_for_its_other_half(tmp_path):
+def test_an_incomplete_line_is_read_once_it_is_complete(tmp_path):
     log = EventLog(tmp_path)
     log.append("started")
     with log.path.open("a") as file:
@@ -41,7 +41,7 @@ def test_half_a_line_waits_for_its_other_half(tmp_path):
     assert next(follower)["event"] == "finished"
 
 
-def test_the_lock_tells_whether_the_writer_lives(tmp_path):
+def test_the_lock_shows_whether_the_writer_lives(tmp_path):
     log = EventLog(tmp_path)
     assert not log.is_held()
     with log.held():
@@ -51,7 +51,7 @@ def test_the_lock_tells_whether_the_writer_lives(tmp_path):
     assert not log.is_held()
 
 
-def test_a_killed_writer_lets_the_lock_go(tmp_path):
+def test_the_lock_of_a_killed_writer_is_released(tmp_path):
     code = "import sys, time, pathlib; from fedlmd.federation.events import EventLog\n"
     code += "with EventLog(pathlib.Path(sys.argv[1])).held():\n print(1, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as writer:
@@ -61,7 +61,7 @@ def test_a_killed_writer_lets_the_lock_go(tmp_path):
     assert not EventLog(tmp_path).is_held()
 
 
-def test_a_diary_that_is_not_there_has_no_events(tmp_path):
+def test_a_log_that_does_not_exist_has_no_events(tmp_path):
     assert EventLog(tmp_path).read() == []
     assert EventLog(tmp_path).final() is None
 
@@ -81,7 +81,7 @@ def test_a_run_that_was_resumed_is_followed_beyond_its_first_end(tmp_path):
     assert followed == ["started", "failed", "afterthought", "resumed", "started", "stopped"]
 
 
-def test_half_a_line_of_a_killed_writer_is_cut_off(tmp_path):
+def test_an_incomplete_line_of_a_killed_writer_is_cut_off(tmp_path):
     log = EventLog(tmp_path)
     log.mend()
     log.append("started")
@@ -93,7 +93,7 @@ def test_half_a_line_of_a_killed_writer_is_cut_off(tmp_path):
     assert log.path.read_bytes() == whole
 
 
-def test_a_line_that_the_disk_does_not_take_whole_is_not_there_at_all(tmp_path):
+def test_a_line_for_which_the_disk_has_no_room_is_not_written_at_all(tmp_path):
     log = EventLog(tmp_path)
     log.append("started")
     whole = log.path.read_bytes()

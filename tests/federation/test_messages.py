@@ -2,12 +2,10 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from fedlmd.compression import change, quantise
+from fedlmd.federation.actions import INSTALL, MOMENTS, TRAIN
+from fedlmd.federation.compression import change, quantise
 from fedlmd.federation.messages import (
     ACTION,
-    INSTALL,
-    MOMENTS,
-    TRAIN,
     Reply,
     check_reply,
     check_update,
@@ -21,7 +19,7 @@ from fedlmd.federation.messages import (
     unpack_weights,
     wire_size,
 )
-from fedlmd.networks import build
+from fedlmd.models import build
 from fedlmd.settings import Settings
 
 WEIGHTS = {
@@ -38,7 +36,7 @@ def update(**changes):
     return {**WEIGHTS, **{name.replace("_", "."): array for name, array in changes.items()}}
 
 
-def test_a_request_survives_the_way():
+def test_a_request_survives_packing():
     got = unpack_request(request(INSTALL, run="r", settings={"labels": ["0", "ä"], "rate": 1e-3}))
     assert got.action == INSTALL
     assert got.config == {"run": "r", "settings": {"labels": ["0", "ä"], "rate": 1e-3}}
@@ -49,22 +47,22 @@ def test_a_request_survives_the_way():
 
 def test_what_flowers_strategies_add_to_the_config_reaches_the_worker():
     record = pack_config(TRAIN, {"run": "r"})
-    record["server-round"], record["proximal-mu"] = 3, 0.25
+    record["server-round"], record["added"] = 3, 0.25
     content = RecordDict({"arrays": pack_weights(WEIGHTS), "config": record})
-    assert unpack_request(Message(content, 7, "train")).config == {"run": "r", "round": 3, "proximal-mu": 0.25}
+    assert unpack_request(Message(content, 7, "train")).config == {"run": "r", "round": 3, "added": 0.25}
 
 
-def test_the_size_of_metrics_on_the_way_is_eight_bytes_for_each_number_and_little_more():
+def test_the_size_of_metrics_in_a_message_is_eight_bytes_for_each_number_and_little_more():
     sketch = {"count": 500, "values": [0.5] * 191}
     assert 192 * 8 <= wire_size({"verdict": sketch}) <= 192 * 8 + 150
     assert wire_size({"verdict": sketch, "lmd": sketch}) - wire_size({"verdict": sketch}) <= 192 * 8 + 100
 
 
 def test_an_update_in_8_bits_is_3_9_times_smaller_for_the_networks_of_a_default_run():
-    weights = build(Settings()).weights()
+    weights = build(Settings().networks).weights()
     update = quantise(change(weights, {name: array * 0.99 for name, array in weights.items()}))
     metrics = {"num-examples": 27000, "accuracy": 0.5, "evaluation-loss": 1.0, "classifier-loss": 1.0}
-    whole, small = (pack_reply(request(), Reply("client1", metrics, of)).content for of in (weights, update))
+    whole, small = (pack_reply(request(), Reply("client1", metrics, arrays)).content for arrays in (weights, update))
     assert len(whole.array_records["arrays"]) == 1
     assert len(small.array_records["arrays"]) == 2
     assert content_size(whole) == pytest.approx(4 * sum(array.size for array in weights.values()), rel=0.002)
@@ -78,25 +76,25 @@ def test_what_the_server_averaged_last_arrives_as_numbers_by_name():
     assert unpack_request(Message(content, 7, "train")).config == {"run": "r", "averaged": {"client ä": 3}}
 
 
-def test_a_reply_survives_the_way_with_inner_dicts_and_mixed_lists():
+def test_a_reply_survives_packing_with_inner_dicts_and_mixed_lists():
     metrics = {"num-examples": 3, "loss": 0.5, "lmd": {"mean": 1.5, "values": [0, 0.5, 1]}, "shape": (2, 3)}
     half = {"classifier.w": np.array([1.5, -2], dtype=np.float16)}
-    got = unpack_reply(pack_reply(request(), Reply("site-0", metrics, half)))
+    got = unpack_reply(pack_reply(request(), Reply("worker-0", metrics, half)))
     assert got.metrics == {**metrics, "shape": [2, 3]}
-    assert (got.worker, got.error) == ("site-0", None)
+    assert (got.worker, got.error) == ("worker-0", None)
     assert got.weights["classifier.w"].dtype == np.float16
     np.testing.assert_array_equal(got.weights["classifier.w"], half["classifier.w"])
 
 
 def test_numpy_numbers_are_metrics_too():
     metrics = {"loss": np.float32(0.5), "values": np.array([1.0, 2.0])}
-    got = unpack_reply(pack_reply(request(), Reply("site-0", metrics)))
+    got = unpack_reply(pack_reply(request(), Reply("worker-0", metrics)))
     assert got.metrics == {"loss": 0.5, "values": [1.0, 2.0]}
 
 
 def test_a_workers_error_arrives_with_its_name():
-    got = unpack_reply(pack_reply(request(), Reply("site-0", error="no images of label 3")))
-    assert (got.worker, got.error) == ("site-0", "no images of label 3")
+    got = unpack_reply(pack_reply(request(), Reply("worker-0", error="no images of label 3")))
+    assert (got.worker, got.error) == ("worker-0", "no images of label 3")
 
 
 def test_a_failure_of_flower_arrives_as_an_error():
@@ -110,12 +108,12 @@ def test_a_failure_of_flower_arrives_as_an_error():
         RecordDict({}),
         RecordDict({"arrays": ArrayRecord(), "metrics": MetricRecord()}),
         RecordDict({"arrays": ArrayRecord(), "metrics": MetricRecord(), "note": ConfigRecord({"other": 1})}),
-        RecordDict({"arrays": MetricRecord(), "note": ConfigRecord({"worker": "site-0"})}),
+        RecordDict({"arrays": MetricRecord(), "note": ConfigRecord({"worker": "worker-0"})}),
         RecordDict(
             {
                 "arrays": ArrayRecord(),
                 "metrics": MetricRecord({"a": 1, "a/b": 2}),
-                "note": ConfigRecord({"worker": "site-0"}),
+                "note": ConfigRecord({"worker": "worker-0"}),
             }
         ),
     ],
@@ -125,7 +123,7 @@ def test_a_reply_without_the_records_is_an_error_not_a_crash(content):
 
 
 def test_an_array_that_is_no_array_is_an_error_not_a_crash():
-    broken = pack_reply(request(), Reply("site-0", {}, WEIGHTS))
+    broken = pack_reply(request(), Reply("worker-0", {}, WEIGHTS))
     [contents] = broken.content.array_records["arrays"]
     broken.content.array_records["arrays"][contents].data = b"\x93NUMPY but not really"
     assert "cannot be read" in unpack_reply(broken).error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedlmd.client import NodeClient, NodeError
-from tests.journeys.test_federation import picture
+from fedlmd.service.client import NodeClient, NodeError
+from tests.journeys.test_federation import image_of
 
 ROOT = Path(__file__).parent.parent.parent
 PORTS = {"server": 9000, "client1": 8800, "client2": 8000}
@@ -58,10 +58,10 @@ def nodes():
 
 def image_size():
     """Bytes of the image on the disk."""
-    told = subprocess.run(
+    output = subprocess.run(
         ["docker", "image", "inspect", "fedlmd:latest", "--format", "{{.Size}}"], capture_output=True, text=True
     )
-    return int(told.stdout)
+    return int(output.stdout)
 
 
 def wait_for(clients):
@@ -83,10 +83,10 @@ def test_the_cluster_comes_up_trains_together_and_each_node_answers(nodes):
     assert sorted(events[-1]["installed"]) == ["client1", "client2"]
     print(f"run {time.monotonic() - start:.0f} s")
     for name, node in nodes.items():
-        answer = node.infer(picture("1"))
-        assert answer["release"] == events[-1]["release"], name
-        assert answer["prediction"] in range(5)
-        assert isinstance(answer["is_ood"], bool)
+        prediction = node.infer(image_of("1"))
+        assert prediction["release"] == events[-1]["release"], name
+        assert prediction["prediction"] in range(5)
+        assert isinstance(prediction["is_ood"], bool)
 
 
 def test_the_program_does_not_run_as_root_and_knows_its_shipped_release(nodes):
@@ -95,4 +95,4 @@ def test_the_program_does_not_run_as_root_and_knows_its_shipped_release(nodes):
     ).stdout.strip()
     seen = subprocess.run(["docker", "exec", user, "id", "-u"], capture_output=True, text=True).stdout.strip()
     assert seen == "10001"
-    assert nodes["client1"].infer(picture("2"), release="pretrained")["prediction"] == 2
+    assert nodes["client1"].infer(image_of("2"), release="pretrained")["prediction"] == 2

@@ -1,4 +1,4 @@
-"""Federated runs in one process, with both networks: from the sites' own denoisers to releases that answer."""
+"""Federated runs in one process, with both networks: from the workers' denoisers to releases that predict."""
 
 from dataclasses import replace
 
@@ -7,30 +7,20 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from fedlmd import artifacts
-from fedlmd.answer import Answerer
-from fedlmd.artifacts import half
-from fedlmd.bench.federated import bytes_up, release_of
-from fedlmd.data import PartitionConfig, load
+from benchmarks.federated import bytes_up, release_of
+from fedlmd.data import DataConfig, PartitionConfig, load
 from fedlmd.detection import OneStep, Union
 from fedlmd.federation.events import EventLog
-from fedlmd.federation.merge import LOCAL
-from fedlmd.learner import Learner
-from fedlmd.networks import build
-from fedlmd.progress import Progress, Result
-from fedlmd.settings import DataConfig, to_mapping
-from fedlmd.site import Site
+from fedlmd.inference import Predictor
+from fedlmd.models import UNet, build
+from fedlmd.progress import drain
+from fedlmd.release import half, load_release
+from fedlmd.settings import to_mapping
+from fedlmd.worker.images import WorkerConfig
+from fedlmd.worker.worker import Worker
 
 LISTS = (("0", "1"), ("1", "2"))
-
-
-def finish(steps):
-    """What a generator returns."""
-    while True:
-        try:
-            assert isinstance(next(steps), Progress)
-        except StopIteration as ended:
-            return ended.value
+LOCAL = tuple(f"denoiser.{layer}" for layer in UNet.local_layers)
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +31,21 @@ def runs(tiny_settings, tmp_path_factory):
     data = DataConfig(partition=PartitionConfig("labels", 2, LISTS))
     base = replace(tiny_settings, data=data, calibration=calibration)
     base = replace(base, classifier=replace(base.classifier, steps=40))
-    found = {}
+    by_merge = {}
     for merge in ("rounds", "partial", "average", "mixture", "union"):
         federation = replace(base.federation, rounds=2, merge=merge)
         settings = replace(base, federation=federation)
-        path = finish(release_of(settings, home / merge, home))
-        found[merge] = (artifacts.load(path), home / merge, settings)
-    return found
+        path = drain(release_of(settings, home / merge, home))
+        by_merge[merge] = (load_release(path), home / merge, settings)
+    return by_merge
 
 
 def own_denoisers(settings, weights):
-    """What each site's own training of the denoiser comes to, asked of the sites directly."""
-    found = []
-    for number in range(2):
-        learner = Learner(Site(f"site-{number}", settings.data, number))
-        config = {"settings": to_mapping(settings), "run": "again"}
-        *_, last = learner.handle("denoiser", config, {**build(settings).weights(), **weights})
-        assert isinstance(last, Result)
-        found.append(last)
-    return found
+    """The results of each worker's own training of the denoiser, without a server."""
+    config = {"settings": to_mapping(settings), "run": "again"}
+    initial = build(settings.networks).weights()
+    workers = [Worker(WorkerConfig(f"worker-{number}", settings.data, number)) for number in range(2)]
+    return [drain(worker.handle("denoiser", config, {**initial, **weights})) for worker in workers]
 
 
 def classifier_of(run):
@@ -67,41 +53,42 @@ def classifier_of(run):
 
 
 @pytest.mark.parametrize("merge", ["rounds", "partial", "average", "mixture", "union"])
-def test_the_release_of_every_merge_answers_and_shows_what_it_saw(runs, merge):
+def test_the_release_of_every_merge_predicts_and_explains(runs, merge):
     release, folder, _ = runs[merge]
-    answerer = Answerer(release, site="site-0")
+    predictor = Predictor(release, worker="worker-0")
     images = load("mnist", "eval", labels=["0", "1", "2"]).images(range(4))
-    answers = answerer.answer(images)
-    assert all(np.isfinite(answer.score) and 0 < answer.p_value <= 1 for answer in answers)
-    assert answerer.explain(images[:1]).heat.shape == (28, 28)
+    predictions = predictor.predict(images)
+    assert all(np.isfinite(prediction.score) and 0 < prediction.p_value <= 1 for prediction in predictions)
+    assert predictor.explain(images[:1]).heat.shape == (28, 28)
     assert release.card["settings"]["federation"]["merge"] == merge
     assert EventLog(folder).final()["event"] == "finished"
     # An image gets the same scores whatever others come with it.
-    alone = answerer.scores(images[:1], ["one-step", "lmd"])
-    for name, scores in answerer.scores(images, ["one-step", "lmd"]).items():
+    alone = predictor.scores(images[:1], ["one-step", "lmd"])
+    for name, scores in predictor.scores(images, ["one-step", "lmd"]).items():
         torch.testing.assert_close(scores[:1], alone[name], atol=1e-4, rtol=1e-4)
 
 
-def test_one_shot_merges_hold_what_the_sites_trained_by_themselves(runs):
+def test_one_shot_merges_hold_what_the_workers_trained_by_themselves(runs):
     release, folder, settings = runs["average"]
-    final = {n: of for n, of in load_file(folder / "round-002.safetensors").items() if not n.startswith("strategy/")}
+    arrays = load_file(folder / "round-002.safetensors")
+    final = {name: array for name, array in arrays.items() if not name.startswith("strategy/")}
     assert final.keys() == classifier_of(final).keys()
-    sites = own_denoisers(settings, final)
-    counts = np.array([site.metrics["num-examples"] for site in sites], float)
-    for name, array in half(sites[0].weights).items():
-        mean = sum(count * site.weights[name] for count, site in zip(counts, sites, strict=True)) / counts.sum()
+    results = own_denoisers(settings, final)
+    counts = np.array([result.metrics["num-examples"] for result in results], float)
+    for name, array in half(results[0].weights).items():
+        mean = sum(count * result.weights[name] for count, result in zip(counts, results, strict=True)) / counts.sum()
         np.testing.assert_allclose(release.weights[name], mean.astype(array.dtype), atol=2e-3)
     for merge in ("mixture", "union"):
         weights = runs[merge][0].weights
-        for number, site in enumerate(sites):
-            for name, array in half(site.weights).items():
+        for number, result in enumerate(results):
+            for name, array in half(result.weights).items():
                 inner = name.removeprefix("denoiser.")
                 np.testing.assert_array_equal(weights[f"denoiser.members.{number}.{inner}"], array)
-        shares = np.array([site.metrics["labels"] for site in sites], float)
+        shares = np.array([result.metrics["labels"] for result in results], float)
         np.testing.assert_allclose(weights["denoiser.shares"], shares / shares.sum(0), atol=1e-3)
 
 
-def test_with_partial_sharing_the_sites_differ_in_their_own_layers_alone_and_send_less(runs):
+def test_with_partial_sharing_the_workers_differ_in_their_local_layers_alone_and_send_less(runs):
     weights = runs["partial"][0].weights
     first = {name: array for name, array in weights.items() if name.startswith("denoiser.members.0.")}
     for name, array in first.items():
@@ -114,10 +101,10 @@ def test_with_partial_sharing_the_sites_differ_in_their_own_layers_alone_and_sen
 
 
 def test_what_a_worker_sends_is_its_part_of_every_round_and_its_denoiser_where_that_is_sent_once(runs):
-    first, rounds = build(runs["rounds"][2]).weights(), 2
+    first, rounds = build(runs["rounds"][2].networks).weights(), 2
     size = {name: array.nbytes for name, array in first.items()}
-    denoiser = sum(of for name, of in size.items() if name.startswith("denoiser."))
-    local = sum(of for name, of in size.items() if name.startswith(LOCAL))
+    denoiser = sum(size[name] for name in size if name.startswith("denoiser."))
+    local = sum(size[name] for name in size if name.startswith(LOCAL))
     every = sum(size.values())
     expected = {
         "rounds": rounds * every,
@@ -130,26 +117,26 @@ def test_what_a_worker_sends_is_its_part_of_every_round_and_its_denoiser_where_t
         assert arrays < bytes_up(runs[merge][1]) < arrays + 12_000 * (rounds + 1), merge
 
 
-def test_the_union_is_the_lowest_of_the_sites_own_scores(runs):
+def test_the_union_is_the_lowest_of_the_workers_own_scores(runs):
     release, *_ = runs["union"]
-    answerer = Answerer(release)
-    assert isinstance(answerer.detectors["one-step"], Union)
+    predictor = Predictor(release)
+    assert isinstance(predictor.detectors["one-step"], Union)
     images = load("mnist", "eval", labels=["0", "1", "2"]).images(range(12))
-    labels = answerer.networks.classifier(images).argmax(1)
+    labels = predictor.networks.classifier(images).argmax(1)
     expected = torch.full((12,), torch.inf)
-    for number, member in enumerate(answerer.networks.denoiser.members):
-        like = answerer.detectors["one-step"].detectors[number]
+    for number, member in enumerate(predictor.networks.denoiser.members):
+        like = predictor.detectors["one-step"].detectors[number]
         assert isinstance(like, OneStep)
         assert like.denoiser is member
-        mean, std = (float(answerer.networks.denoiser.get_buffer(name)[number, 0]) for name in ("means", "stds"))
+        mean, std = (float(predictor.networks.denoiser.get_buffer(name)[number, 0]) for name in ("means", "stds"))
         holds = torch.tensor([str(int(label)) in LISTS[number] for label in labels])
         scores = (like.score(images) - mean) / std
         expected = torch.where(holds, torch.minimum(expected, scores), expected)
-    torch.testing.assert_close(answerer.scores(images, ["one-step"])["one-step"], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(predictor.scores(images, ["one-step"])["one-step"], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_run_that_is_finished_is_not_done_again(runs):
     release, folder, settings = runs["union"]
     before = (folder / "events.jsonl").read_bytes()
-    assert finish(release_of(settings, folder, folder.parent)).name == release.id
+    assert drain(release_of(settings, folder, folder.parent)).name == release.id
     assert (folder / "events.jsonl").read_bytes() == before

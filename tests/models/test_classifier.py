@@ -1,4 +1,4 @@
-"""The classifier's shapes, and what federated averaging asks of it."""
+"""The classifier's shapes, and what federated averaging needs of it."""
 
 import pytest
 import torch
@@ -28,11 +28,11 @@ def test_there_is_a_logit_for_every_image_and_class(values, shape):
 
 def test_every_stage_gives_maps_of_half_the_resolution():
     maps = build(widths=(8, 16, 24)).maps(torch.zeros(2, 1, 28, 28))
-    assert [tuple(of.shape) for of in maps] == [(2, 8, 14, 14), (2, 16, 7, 7), (2, 24, 4, 4)]
+    assert [tuple(stage.shape) for stage in maps] == [(2, 8, 14, 14), (2, 16, 7, 7), (2, 24, 4, 4)]
 
 
 def cubic_mean(model, images):
-    """What the head sees of images, from the last maps by hand; what is not above nought counts as next to nothing."""
+    """The input of the head, from the last maps by hand; values of 0 and below count as 1e-4."""
     last = model.maps(images)[-1]
     return torch.where(last > 1e-4, last, torch.tensor(1e-4)).flatten(2).pow(3).mean(2).pow(1 / 3)
 
@@ -74,30 +74,25 @@ def test_a_learned_head_is_a_parameter_like_others():
     assert all(parameter.requires_grad for parameter in build(head="learned").parameters())
 
 
-def test_the_embedding_is_what_the_head_sees_of_every_view_in_turn():
+def test_the_embedding_is_the_input_of_the_head_for_every_view_in_turn():
     model, images = build(views=4), torch.randn(3, 1, 28, 28)
     by_hand = torch.cat([cubic_mean(model, turned(images, view)) for view in range(4)], dim=1)
     torch.testing.assert_close(model.embedding(images), by_hand)
     torch.testing.assert_close(model.logits(by_hand), model(images))
 
 
-@pytest.mark.parametrize("views", [4, 8])
-def test_a_labels_logit_is_the_mean_over_the_views_each_judged_as_itself(views):
-    model, images = build(views=views, classes=3), torch.randn(2, 1, 28, 28)
-    heads = [model.head(cubic_mean(model, turned(images, view))) for view in range(views)]
+def test_a_labels_logit_is_the_mean_of_its_logits_in_every_view():
+    model, images = build(views=4, classes=3), torch.randn(2, 1, 28, 28)
+    heads = [model.head(cubic_mean(model, turned(images, view))) for view in range(4)]
     # The head's outputs are ordered by label, then view.
-    by_hand = torch.stack(
-        [sum(heads[view][:, label * views + view] for view in range(views)) / views for label in range(3)], dim=1
-    )
+    by_hand = torch.stack([sum(heads[view][:, label * 4 + view] for view in range(4)) / 4 for label in range(3)], dim=1)
     torch.testing.assert_close(model(images), by_hand)
 
 
-def test_the_views_are_the_eight_symmetries_of_the_square():
+def test_the_views_are_the_quarter_turns():
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
-    views = [turned(image, view)[0, 0].tolist() for view in range(8)]
-    assert views[:4] == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
-    assert views[4] == [[2, 1], [4, 3]]
-    assert len({str(view) for view in views}) == 8
+    views = [turned(image, view)[0, 0].tolist() for view in range(4)]
+    assert views == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
 def test_an_images_logits_do_not_depend_on_its_batch():
@@ -130,8 +125,8 @@ def test_dropout_acts_in_training_alone():
         ({"widths": (8, 12)}, r"widths \(8, 12\) must be"),
         ({"widths": (0,)}, "multiples of 8"),
         ({"image_size": 27}, "image_size 27 must be a multiple of 2"),
-        ({"classes": 1}, "1 classes; .* at least 2"),
-        ({"views": 2}, "views is 2; it is 1 .*, 4 .* or 8"),
+        ({"classes": 1}, "classes is 1; it is 2 or more"),
+        ({"views": 2}, "views is 2; it is 1 .* or 4"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_refused_with_the_reason(values, message):

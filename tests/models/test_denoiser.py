@@ -1,4 +1,4 @@
-"""The denoiser's shapes and labels, and what federated averaging asks of it."""
+"""The denoiser's shapes and labels, and what federated averaging needs of it."""
 
 import math
 
@@ -87,9 +87,9 @@ def test_every_weight_takes_part():
 
 
 def test_the_noise_level_is_told_in_sines_and_cosines_by_value():
-    told = sinusoid(torch.tensor([0, 7]), width=4)
+    embedded = sinusoid(torch.tensor([0, 7]), width=4)
     expected = [[0.0, 0.0, 1.0, 1.0], [math.sin(7), math.sin(0.07), math.cos(7), math.cos(0.07)]]
-    torch.testing.assert_close(told, torch.tensor(expected), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(embedded, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_noise_level_is_told_in_sines_and_cosines_by_value():
         ({"widths": (8, 20)}, r"widths \(8, 20\) must be one or more multiples of 8"),
         ({"widths": ()}, "one or more multiples of 8"),
         ({"widths": (0, 8)}, "one or more multiples of 8"),
-        ({"blocks": 0}, "blocks is 0; at least 1"),
+        ({"blocks": 0}, "blocks is 0; it is 1 or more"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_refused_with_the_reason(values, message):

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from fedlmd.node.drift import REMEMBERED, KeptWatch
+from fedlmd.node.drift import REMEMBERED, PersistentDriftWatch
 
 ONE, OTHER = "aaaabbbbcccc", "ddddeeeeffff"
 
@@ -15,14 +15,14 @@ def path(tmp_path):
     return tmp_path / "drift.json"
 
 
-def ask(watch, p_values, release=ONE, first=0):
-    """Distinct images, told apart by their number."""
+def observe(watch, p_values, release=ONE, first=0):
+    """Observe distinct images, each given by its number."""
     for number, p in enumerate(p_values, first):
         watch.observe(release, 500, float(p), str(number).encode())
 
 
-def test_a_node_without_a_file_begins_without_a_word(path, caplog):
-    watch = KeptWatch(path)
+def test_a_node_without_a_file_begins_without_a_warning(path, caplog):
+    watch = PersistentDriftWatch(path)
     assert watch.look(ONE) is None
     watch.save()
     assert not path.exists()
@@ -30,69 +30,69 @@ def test_a_node_without_a_file_begins_without_a_word(path, caplog):
 
 
 def test_a_restart_goes_on_where_the_file_left_off(path):
-    before = KeptWatch(path)
-    ask(before, np.random.default_rng(0).random(300))
+    before = PersistentDriftWatch(path)
+    observe(before, np.random.default_rng(0).random(300))
     before.save()
-    after = KeptWatch(path)
+    after = PersistentDriftWatch(path)
     assert after.look(ONE) == before.look(ONE)
     assert after.look(ONE).images == 300
-    ask(after, [0.002] * 30, first=300)
+    observe(after, [0.002] * 30, first=300)
     report = after.look(ONE)
     assert report.state == "drifting"
     assert report.alarm.since in range(295, 302)
 
 
-def test_an_alarm_is_in_the_file_and_in_the_log_before_the_answer_is_given(path, caplog):
-    watch = KeptWatch(path, every=1e9)
-    ask(watch, [0.5] * 10)
-    ask(watch, [0.002] * 10, first=10)
+def test_an_alarm_is_in_the_file_and_in_the_log_before_the_response(path, caplog):
+    watch = PersistentDriftWatch(path, every=1e9)
+    observe(watch, [0.5] * 10)
+    observe(watch, [0.002] * 10, first=10)
     assert json.loads(path.read_text())["alarm"]["since"] == 11
-    assert KeptWatch(path).look(ONE).state == "drifting"
+    assert PersistentDriftWatch(path).look(ONE).state == "drifting"
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert f"release {ONE} can account for, since about image 11" in record.getMessage()
 
 
 def test_the_file_is_written_now_and_then_not_at_every_image(path):
-    watch = KeptWatch(path, every=1e9)
-    ask(watch, [0.5] * 10)
+    watch = PersistentDriftWatch(path, every=1e9)
+    observe(watch, [0.5] * 10)
     assert sum(json.loads(path.read_text())["cells"]) == 1
     watch.every = 0.0
-    ask(watch, [0.5], first=10)
+    observe(watch, [0.5], first=10)
     assert sum(json.loads(path.read_text())["cells"]) == 11
 
 
 def test_another_release_begins_another_watch(path):
-    watch = KeptWatch(path)
-    ask(watch, [0.002] * 30)
+    watch = PersistentDriftWatch(path)
+    observe(watch, [0.002] * 30)
     assert watch.look(ONE).state == "drifting"
     assert watch.look(OTHER) is None
-    ask(watch, [0.5], release=OTHER)
+    observe(watch, [0.5], release=OTHER)
     assert (watch.look(OTHER).state, watch.look(OTHER).images, watch.look(OTHER).alarms) == ("steady", 1, 0)
-    assert KeptWatch(path).look(ONE) is None
+    assert PersistentDriftWatch(path).look(ONE) is None
 
 
 def test_a_reset_is_kept(path):
-    watch = KeptWatch(path)
-    ask(watch, [0.002] * 30)
+    watch = PersistentDriftWatch(path)
+    observe(watch, [0.002] * 30)
     assert watch.reset(ONE, 500).state == "steady"
-    again = KeptWatch(path).look(ONE)
+    again = PersistentDriftWatch(path).look(ONE)
     assert (again.state, again.images, again.alarms) == ("steady", 0, 1)
 
 
-def test_an_image_that_was_asked_lately_does_not_count_again(path):
-    watch = KeptWatch(path)
+def test_an_image_that_came_lately_does_not_count_again(path):
+    watch = PersistentDriftWatch(path)
     for _ in range(50):
         watch.observe(ONE, 500, 1 / 501, b"the same")
     assert (watch.look(ONE).images, watch.look(ONE).state) == (1, "steady")
-    ask(watch, [0.5] * REMEMBERED)
+    observe(watch, [0.5] * REMEMBERED)
     watch.observe(ONE, 500, 1 / 501, b"the same")
     assert watch.look(ONE).images == REMEMBERED + 2
     assert len(watch.digests) == REMEMBERED
 
 
 def test_no_image_and_no_digest_is_in_the_file(path):
-    watch = KeptWatch(path)
+    watch = PersistentDriftWatch(path)
     watch.observe(ONE, 500, 0.5, b"a secret picture")
     watch.save()
     [digest] = watch.digests
@@ -102,20 +102,20 @@ def test_no_image_and_no_digest_is_in_the_file(path):
 
 
 def test_images_from_many_threads_all_count(path):
-    watch = KeptWatch(path, every=0.0)
+    watch = PersistentDriftWatch(path, every=0.0)
 
-    def ask_some(thread):
+    def observe_some(thread):
         for number in range(25):
             watch.observe(ONE, 500, 0.5, f"{thread} {number}".encode())
 
-    threads = [threading.Thread(target=ask_some, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=observe_some, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert watch.look(ONE).images == 200
-    assert KeptWatch(path).look(ONE).images == 200
-    assert [of.name for of in path.parent.iterdir()] == ["drift.json"]
+    assert PersistentDriftWatch(path).look(ONE).images == 200
+    assert [file.name for file in path.parent.iterdir()] == ["drift.json"]
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,18 @@ def test_images_from_many_threads_all_count(path):
 )
 def test_a_damaged_file_is_named_in_the_log_and_a_fresh_watch_begins(path, text, caplog):
     path.write_text(text)
-    watch = KeptWatch(path)
+    watch = PersistentDriftWatch(path)
     [record] = caplog.records
     assert str(path) in record.getMessage()
     assert "the watch begins anew" in record.getMessage()
-    ask(watch, [0.5] * 3)
+    observe(watch, [0.5] * 3)
     watch.save()
-    assert KeptWatch(path).look(ONE).images == 3
+    assert PersistentDriftWatch(path).look(ONE).images == 3
     assert len(caplog.records) == 1
 
 
-def test_a_file_that_cannot_be_written_stops_no_answer(tmp_path, caplog):
-    watch = KeptWatch(tmp_path / "gone" / "drift.json", every=0.0)
-    ask(watch, [0.5] * 3)
+def test_a_file_that_cannot_be_written_stops_no_prediction(tmp_path, caplog):
+    watch = PersistentDriftWatch(tmp_path / "gone" / "drift.json", every=0.0)
+    observe(watch, [0.5] * 3)
     assert watch.look(ONE).images == 3
     assert "cannot be written" in caplog.text

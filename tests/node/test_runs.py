@@ -1,32 +1,31 @@
 import json
 import resource
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from fedlmd import artifacts
-from fedlmd.detection import LEVELS
-from fedlmd.federation.checkpoints import save_checkpoint
 from fedlmd.federation.events import EventLog
-from fedlmd.federation.plan import write_plan
-from fedlmd.networks import build
-from fedlmd.node import PRETRAINED_FOLDER, NodeConfig
-from fedlmd.node.runs import ServerRuns, plan_of, summarise
-from fedlmd.service import Busy, Refused, RunRequest, Unavailable, UnknownRun
-from fedlmd.settings import Settings, SettingsError, from_mapping
+from fedlmd.federation.plan import Plan, write_plan
+from fedlmd.federation.server.checkpoints import save_checkpoint
+from fedlmd.models import build
+from fedlmd.node.config import NodeConfig
+from fedlmd.node.runs import ServerRuns, summarise
+from fedlmd.release import PRETRAINED_FOLDER, load_release
+from fedlmd.service.contract import Busy, Refused, Unavailable, UnknownRun
+from fedlmd.service.schema import RunOrder
+from fedlmd.settings import Settings, SettingsError, from_mapping, plan_of, to_mapping
 
 FIVE = ("0", "1", "2", "3", "4")
 
 
 @pytest.fixture
 def runs(tmp_path):
-    # No engine: what is tested here never asks Flower for anything.
+    # No engine: what is tested here never calls Flower.
     return ServerRuns(None, NodeConfig("server", "server", tmp_path, Settings(labels=FIVE)))
 
 
-def test_a_runs_settings_are_put_over_the_servers(runs):
-    chosen = runs.settings_of(RunRequest({"federation": {"rounds": 9}}, labels=("7", "8")))
+def test_a_runs_settings_override_the_servers(runs):
+    chosen = runs.settings_of(RunOrder(settings={"federation": {"rounds": 9}}, labels=["7", "8"]))
     assert chosen.labels == ("7", "8")
     assert chosen.federation.rounds == 9
     assert chosen.denoiser == runs.config.settings.denoiser
@@ -34,15 +33,15 @@ def test_a_runs_settings_are_put_over_the_servers(runs):
 
 def test_an_unknown_setting_is_refused(runs):
     with pytest.raises(SettingsError, match="roundz"):
-        runs.settings_of(RunRequest({"federation": {"roundz": 9}}))
+        runs.settings_of(RunOrder(settings={"federation": {"roundz": 9}}))
 
 
 def test_the_shipped_detector_is_taken_as_it_is_and_not_trained(runs):
-    chosen = runs.settings_of(RunRequest(pretrained_detector=True))
+    chosen = runs.settings_of(RunOrder(pretrained_detector=True))
     weights = runs.first_weights(chosen, pretrained_detector=True)
-    shipped = artifacts.load(PRETRAINED_FOLDER).weights
+    shipped = load_release(PRETRAINED_FOLDER).weights
     assert chosen.denoiser.steps == 0
-    fresh = build(chosen).weights()
+    fresh = build(chosen.networks).weights()
     for name, array in weights.items():
         expected = shipped[name].astype(np.float32) if name.startswith("denoiser.") else fresh[name]
         assert array.dtype == np.float32
@@ -57,16 +56,15 @@ def test_the_shipped_detector_is_refused_for_other_labels_or_shapes(runs):
         runs.first_weights(other, pretrained_detector=True)
 
 
-def test_a_plan_tells_the_workers_everything_but_where_their_images_are(runs, tmp_path):
+def test_a_plan_has_all_settings_but_where_the_images_are(runs, tmp_path):
     plan = plan_of("r", runs.config.settings, tmp_path)
     assert "data" not in plan.settings
-    assert plan.levels == LEVELS
     assert from_mapping(json.loads(json.dumps(plan.settings))).labels == FIVE
-    assert plan.card["settings"] == plan.settings
+    assert set(plan.settings) == set(to_mapping(runs.config.settings)) - {"data"}
 
 
-def test_a_plan_has_the_strategy_of_the_settings(tmp_path):
-    told = {
+def test_a_plan_has_the_federation_of_the_settings(tmp_path):
+    federation = {
         "strategy": "krum",
         "mu": 0.5,
         "weighting": "uniform",
@@ -75,11 +73,13 @@ def test_a_plan_has_the_strategy_of_the_settings(tmp_path):
         "byzantine": 2,
         "server_ema": 0.75,
     }
-    settings = from_mapping({"federation": {**told, "min_workers": 7, "min_replies": 7}})
-    assert asdict(plan_of("r", settings, tmp_path).strategy) == {"name": told.pop("strategy"), **told}
+    settings = from_mapping({"federation": {**federation, "min_workers": 7, "min_replies": 7}})
+    plan = Plan.from_json(json.loads(json.dumps(plan_of("r", settings, tmp_path).to_json())))
+    assert plan.federation == settings.federation
+    assert {name: getattr(plan.federation, name) for name in federation} == federation
 
 
-def test_a_run_is_summed_up_from_its_diary(tmp_path):
+def test_a_run_is_summed_up_from_its_event_log(tmp_path):
     assert summarise(tmp_path) is None
     log = EventLog(tmp_path)
     log.append("submitted", run="r", rounds=3)
@@ -90,7 +90,7 @@ def test_a_run_is_summed_up_from_its_diary(tmp_path):
 
 
 def begun(runs, name, *events):
-    """A run with two good rounds whose diary ends with these events."""
+    """A run with two good rounds whose event log ends with these events."""
     folder = runs.config.runs / name
     settings = from_mapping({"federation": {"rounds": 3}})
     write_plan(folder, plan_of(name, settings, runs.config.releases), {"w": np.zeros(2, np.float32)})
@@ -137,7 +137,7 @@ def test_a_run_that_is_unknown_or_whose_plan_is_gone_is_not_resumed(runs):
         runs.resume("a")
 
 
-def test_a_run_whose_diary_the_disk_does_not_take_is_not_resumed(runs):
+def test_a_run_whose_event_log_cannot_be_written_is_not_resumed(runs):
     folder = begun(runs, "a", "failed")
     whole = (folder / "events.jsonl").read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -151,15 +151,15 @@ def test_a_run_whose_diary_the_disk_does_not_take_is_not_resumed(runs):
     assert summarise(folder).state == "failed"
 
 
-class Taking:
-    """Flower as far as a resumed run needs it to be told of."""
+class RecordingEngine:
+    """Flower's server as far as a resumed run needs it."""
 
     def __init__(self):
-        self.taken = []
+        self.submitted = []
 
     def submit(self, folder):
-        assert not (folder / "flower.json").exists(), "who follows the run would ask Flower about its last attempt"
-        self.taken.append(folder.name)
+        assert not (folder / "flower.json").exists(), "a reader of the run would query Flower about its last attempt"
+        self.submitted.append(folder.name)
 
     def follow(self, folder):
         yield {"event": "stopped"}
@@ -171,14 +171,14 @@ def test_a_run_is_resumed_after_its_last_round_that_is_whole(runs, damaged, goes
     for number in damaged:
         (folder / f"round-00{number}.safetensors").write_bytes(b"half of it")
     (folder / "flower.json").write_text('{"run-id": "1"}')
-    runs.engine = Taking()
+    runs.engine = RecordingEngine()
     runs.resume("a")
-    assert runs.engine.taken == ["a"]
+    assert runs.engine.submitted == ["a"]
     resumed = EventLog(folder).read()[-1]
     assert (resumed["event"], resumed["round"], resumed["rounds"]) == ("resumed", goes_on, 3)
     assert len(resumed["skipped"]) == len(damaged)
-    stands = summarise(folder)
-    assert (stands.state, stands.round, stands.rounds, stands.reason) == ("running", goes_on, 3, None)
+    summary = summarise(folder)
+    assert (summary.state, summary.round, summary.rounds, summary.reason) == ("running", goes_on, 3, None)
 
 
 def test_a_run_that_flower_never_got_because_the_server_was_ended_can_be_resumed(runs):
@@ -186,6 +186,6 @@ def test_a_run_that_flower_never_got_because_the_server_was_ended_can_be_resumed
     runs.resume_watching()
     assert summarise(folder).state == "failed"
     assert "before Flower had taken the run" in summarise(folder).reason
-    runs.engine = Taking()
+    runs.engine = RecordingEngine()
     runs.resume("a")
-    assert runs.engine.taken == ["a"]
+    assert runs.engine.submitted == ["a"]

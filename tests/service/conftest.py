@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 from fedlmd.data import load
-from fedlmd.service import TrainRequest, create_app, in_background
-from tests.service.learning_host import LearningHost, ScriptedRuns
+from fedlmd.progress import drain
+from fedlmd.service.app import create_app
+from fedlmd.service.schema import TrainOrder
+from fedlmd.service.server import in_background
+from tests.service.training_host import ScriptedRuns, TrainingHost
 
 PER_LABEL = {"train": 60, "eval": 15}
 
@@ -25,11 +28,11 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     digits = load("mnist", "eval")
     for label in range(4):
-        found = (digits.labels == label).nonzero()[:, 0].tolist()
+        positions = (digits.labels == label).nonzero()[:, 0].tolist()
         for split, number in PER_LABEL.items():
             target = folder / split / str(label)
             target.mkdir(parents=True)
-            for index in [found.pop() for _ in range(number)]:
+            for index in [positions.pop() for _ in range(number)]:
                 Image.fromarray(digits.pixels[index, 0].numpy()).save(target / f"{index}.png")
     return folder
 
@@ -37,9 +40,8 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, images):
     """A home with one real release."""
-    host = LearningHost(tmp_path_factory.mktemp("trained"), images)
-    for _ in host.train(TrainRequest(("0", "1", "2"))):
-        pass
+    host = TrainingHost(tmp_path_factory.mktemp("trained"), images)
+    drain(host.train(TrainOrder(labels_list=["0", "1", "2"])))
     return host
 
 
@@ -50,8 +52,8 @@ def client_of(host, **settings):
 
 
 @pytest.fixture(scope="session")
-def answering(trained):
-    """A client of a node that answers; tests leave it as it is."""
+def predicting(trained):
+    """A client of a node with a release; tests do not change it."""
     trained.pretrained = trained.current
     with client_of(trained) as client:
         yield client
@@ -62,7 +64,7 @@ def host(tmp_path, images, trained):
     """A worker of the test's own, with the release."""
     home = tmp_path / "releases"
     shutil.copytree(trained.home, home)
-    own = LearningHost(home, images)
+    own = TrainingHost(home, images)
     own.use(trained.current)
     return own
 
@@ -81,7 +83,7 @@ def runs():
 @pytest.fixture
 def server(tmp_path, images, runs):
     """A client of a server that has no release yet."""
-    with client_of(LearningHost(tmp_path, images, runs)) as client:
+    with client_of(TrainingHost(tmp_path, images, runs)) as client:
         yield client
 
 

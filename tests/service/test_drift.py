@@ -2,12 +2,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fedlmd import artifacts
 from fedlmd.data import load
-from fedlmd.node import PRETRAINED_FOLDER
-from fedlmd.pictures import channels_last, png
+from fedlmd.inference import channels_last, png
+from fedlmd.release import PRETRAINED_FOLDER, load_release, save_release
 from tests.service.conftest import client_of
-from tests.service.learning_host import LearningHost
+from tests.service.training_host import TrainingHost
 
 
 def infer(client, data, **query):
@@ -33,9 +32,9 @@ def unknown():
 @pytest.fixture
 def host(tmp_path, images):
     """A worker of the test's own, with the shipped release."""
-    shipped = artifacts.load(PRETRAINED_FOLDER)
-    artifacts.save(tmp_path / "releases", shipped.card, shipped.weights)
-    own = LearningHost(tmp_path / "releases", images)
+    shipped = load_release(PRETRAINED_FOLDER)
+    save_release(tmp_path / "releases", shipped.card, shipped.weights)
+    own = TrainingHost(tmp_path / "releases", images)
     own.use(shipped.id)
     return own
 
@@ -54,17 +53,17 @@ def test_a_watch_that_has_seen_nothing_is_steady_and_says_what_it_promises(clien
         "threshold": 1e6,
         "luck": 0.01,
     }
-    assert [(of["level"], of["images"]) for of in below] == [(0.01, 0), (0.05, 0), (0.2, 0)]
-    assert all(of["level"] < of["limit"] < 1 for of in below)
+    assert [(entry["level"], entry["images"]) for entry in below] == [(0.01, 0), (0.05, 0), (0.2, 0)]
+    assert all(entry["level"] < entry["limit"] < 1 for entry in below)
 
 
 def test_every_new_image_counts_once_with_its_p_value(client, known):
-    answers = [infer(client, data) for data in known]
+    replies = [infer(client, data) for data in known]
     [infer(client, data) for data in known[:5]]
     body = drift(client)
     assert body["images"] == len(known)
-    for of in body["below"]:
-        assert of["images"] == sum(answer["p_value"] <= of["level"] for answer in answers)
+    for entry in body["below"]:
+        assert entry["images"] == sum(reply["p_value"] <= entry["level"] for reply in replies)
     assert client.get("/health").json()["drift"] == {"state": "steady", "images": len(known), "alarms": 0}
 
 
@@ -78,7 +77,7 @@ def test_test_traffic_other_detectors_and_references_do_not_count(client, known)
     assert drift(client)["images"] == 2
 
 
-def test_answers_of_another_release_than_the_current_one_do_not_count(client, host, known):
+def test_predictions_of_another_release_than_the_current_one_do_not_count(client, host, known):
     first = host.current
     infer(client, known[0])
     trained = client.post("/train-worker-on-labels-list", json={"labels_list": [0, 1], "seed": 3}).json()
@@ -89,7 +88,7 @@ def test_answers_of_another_release_than_the_current_one_do_not_count(client, ho
     assert drift(client)["images"] == 1
 
 
-def test_strange_images_raise_an_alarm_that_stays_until_it_is_reset(client, known, unknown):
+def test_unknown_images_raise_an_alarm_that_stays_until_it_is_reset(client, known, unknown):
     for data in known[:20]:
         infer(client, data)
     assert drift(client)["state"] == "steady"
@@ -113,18 +112,18 @@ def test_the_alarm_survives_a_restart(host, client, images, unknown):
     for data in unknown:
         infer(client, data)
     before = drift(client)
-    again = LearningHost(host.home, images)
+    again = TrainingHost(host.home, images)
     again.use(host.current)
     with client_of(again) as other:
         assert drift(other) == before
         assert other.get("/health").json()["drift"] == {"state": "drifting", "images": 40, "alarms": 1}
 
 
-def test_images_asked_at_once_all_count_and_each_once(client, known, unknown):
-    asked = [*known[:12], *unknown[:12]]
+def test_images_sent_at_once_all_count_and_each_once(client, known, unknown):
+    sent = [*known[:12], *unknown[:12]]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda data: infer(client, data), asked * 2))
-    assert len(answers) == 48
+        replies = list(pool.map(lambda data: infer(client, data), sent * 2))
+    assert len(replies) == 48
     assert drift(client)["images"] == 24
 
 

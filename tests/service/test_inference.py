@@ -1,6 +1,5 @@
 import base64
 import io
-import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,9 @@ import pytest
 from PIL import Image
 
 from fedlmd.data import decode_image, to_unit_range
-from fedlmd.service.routes.inference import as_number
 from tests.service.conftest import client_of, encoded
 
-FIELDS = {
+FIELDS = (
     "prediction",
     "is_ood",
     "probabilities",
@@ -26,18 +24,18 @@ FIELDS = {
     "scores",
     "release",
     "verdict",
-}
+)
 
 
 def infer(client, data, field="image", **query):
     return client.post("/infer", files={field: ("x.png", data)}, params=query)
 
 
-def test_the_answer_is_what_the_answerer_says(answering, trained, digit):
-    body = infer(answering, digit).raise_for_status().json()
-    [expected] = trained.answerer(None).answer(to_unit_range(decode_image(digit, 28, 1))[None])
+def test_the_response_is_what_the_predictor_says(predicting, trained, digit):
+    body = infer(predicting, digit).raise_for_status().json()
+    [expected] = trained.predictor(None).predict(to_unit_range(decode_image(digit, 28, 1))[None])
     assert set(body) == {*FIELDS, "seconds"}
-    assert body["prediction"] == int(expected.prediction)
+    assert body["prediction"] == expected.prediction
     assert body["is_ood"] == (body["score"] > body["threshold"])
     assert body["score"] == pytest.approx(expected.score, rel=1e-4)
     assert body["threshold"] == pytest.approx(expected.threshold)
@@ -47,33 +45,33 @@ def test_the_answer_is_what_the_answerer_says(answering, trained, digit):
     assert (body["alpha"], body["detector"], body["release"]) == (0.05, "verdict", trained.current)
 
 
-def test_the_field_may_be_called_image_out(answering, digit):
-    one, other = (infer(answering, digit, field).json() for field in ("image", "image_out"))
+def test_the_field_may_be_called_image_out(predicting, digit):
+    one, other = (infer(predicting, digit, field).json() for field in ("image", "image_out"))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_a_reference_is_answered_too(answering, digit):
-    body = answering.post("/infer", files={"image_out": digit, "image_in": digit}).json()
+def test_a_reference_is_predicted_too(predicting, digit):
+    body = predicting.post("/infer", files={"image_out": digit, "image_in": digit}).json()
     assert set(body) == {*FIELDS, "seconds", "reference"}
-    assert set(body["reference"]) == FIELDS
+    assert set(body["reference"]) == set(FIELDS)
     assert body["reference"]["score"] == pytest.approx(body["score"], rel=1e-3)
 
 
 @pytest.mark.parametrize("place", ["data", "params"])
-def test_options_come_in_the_form_or_in_the_query(answering, digit, place):
+def test_options_come_in_the_form_or_in_the_query(predicting, digit, place):
     options = {"alpha": "0.2", "detector": "lmd", "release": "pretrained"}
-    body = answering.post("/infer", files={"image": digit}, **{place: options}).json()
+    body = predicting.post("/infer", files={"image": digit}, **{place: options}).json()
     assert (body["alpha"], body["detector"], set(body["scores"])) == (0.2, "lmd", {"lmd"})
 
 
-def test_without_enough_images_for_an_alpha_there_is_no_threshold(answering, digit):
-    body = infer(answering, digit, alpha=0.001).json()
+def test_without_enough_images_for_an_alpha_there_is_no_threshold(predicting, digit):
+    body = infer(predicting, digit, alpha=0.001).json()
     assert body["threshold"] is None
     assert body["is_ood"] is False
 
 
-def test_an_explanation_comes_as_pictures(answering, digit):
-    explanation = infer(answering, digit, explain=True).json()["explanation"]
+def test_an_explanation_comes_as_pictures(predicting, digit):
+    explanation = infer(predicting, digit, explain=True).json()["explanation"]
     pictures = [explanation[name] for name in ("image", "median", "heat_map")]
     pictures += explanation["masks"] + explanation["reconstructions"]
     assert [opened(picture).size for picture in pictures] == [(28, 28)] * 19
@@ -105,8 +103,8 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.u
     ],
     ids=["16 bit", "transparent", "other size", "palette", "1 bit"],
 )
-def test_other_kinds_of_images_are_converted(answering, data):
-    assert infer(answering, data).status_code == 200
+def test_other_kinds_of_images_are_converted(predicting, data):
+    assert infer(predicting, data).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -121,8 +119,8 @@ def test_other_kinds_of_images_are_converted(answering, data):
     ],
     ids=["no bytes", "text", "truncated", "animated", "too many pixels", "svg"],
 )
-def test_a_bad_image_is_refused_with_a_sentence(answering, data, status, says):
-    reply = infer(answering, data)
+def test_a_bad_image_is_refused_with_a_sentence(predicting, data, status, says):
+    reply = infer(predicting, data)
     assert (reply.status_code, set(reply.json())) == (status, {"error"})
     assert says in reply.json()["error"]
 
@@ -141,15 +139,15 @@ def test_a_bad_image_is_refused_with_a_sentence(answering, data, status, says):
     ],
 )
 @pytest.mark.parametrize("place", ["data", "params"])
-def test_a_bad_option_is_refused_with_a_sentence(answering, digit, query, status, says, place):
+def test_a_bad_option_is_refused_with_a_sentence(predicting, digit, query, status, says, place):
     if "explain" in query:
         place = "params"
-    reply = answering.post("/infer", files={"image": digit}, **{place: query})
+    reply = predicting.post("/infer", files={"image": digit}, **{place: query})
     assert (reply.status_code, set(reply.json())) == (status, {"error"})
     assert says in reply.json()["error"]
 
 
-def test_no_image_and_two_images_are_refused(answering, digit):
+def test_no_image_and_two_images_are_refused(predicting, digit):
     for request in (
         {},
         {"files": {"image_in": digit}},
@@ -157,19 +155,19 @@ def test_no_image_and_two_images_are_refused(answering, digit):
         {"json": {"image": "x"}},
         {"content": digit, "headers": {"Content-Type": "image/png"}},
     ):
-        reply = answering.post("/infer", **request)
+        reply = predicting.post("/infer", **request)
         assert reply.status_code == 400
         assert "image or image_out" in reply.json()["error"]
 
 
-def test_text_in_the_place_of_a_file_is_refused(answering):
-    reply = answering.post("/infer", data={"image": "digit.png"})
+def test_text_in_the_place_of_a_file_is_refused(predicting):
+    reply = predicting.post("/infer", data={"image": "digit.png"})
     assert reply.status_code == 422
     assert reply.json()["error"] == "image: it must be sent as a file of a multipart/form-data body, not as text"
 
 
-def test_a_broken_form_is_refused(answering):
-    reply = answering.post("/infer", content=b"--x", headers={"Content-Type": "multipart/form-data"})
+def test_a_broken_form_is_refused(predicting):
+    reply = predicting.post("/infer", content=b"--x", headers={"Content-Type": "multipart/form-data"})
     assert reply.status_code == 400
     assert list(reply.json()) == ["error"]
 
@@ -194,35 +192,35 @@ def test_a_body_over_the_limit_is_refused(host, chunked):
         assert client.get("/health").status_code == 200
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_sent(answering):
-    parts = urlsplit(str(answering.base_url))
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as line:
-        line.sendall(b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
-        assert line.recv(1000).startswith(b"HTTP/1.1 413")
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(predicting):
+    parts = urlsplit(str(predicting.base_url))
+    with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+        connection.sendall(b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_many_images_at_once_get_the_answers_that_each_gets_alone(answering, images):
+def test_many_images_at_once_get_the_predictions_that_each_gets_alone(predicting, images):
     files = [path.read_bytes() for label in "0123" for path in sorted((images / "eval" / label).iterdir())[:4]]
-    alone = [infer(answering, data).json() for data in files]
+    alone = [infer(predicting, data).json() for data in files]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda data: infer(answering, data).json(), files))
+        together = list(pool.map(lambda data: infer(predicting, data).json(), files))
     assert [a["prediction"] for a in together] == [a["prediction"] for a in alone]
     assert [a["score"] for a in together] == pytest.approx([a["score"] for a in alone], rel=1e-4)
 
 
 def test_neither_health_nor_lists_wait_for_images(host, digit):
-    answerer, asked, gate = host.answerer, threading.Semaphore(0), threading.Event()
+    predictor, waits, gate = host.predictor, threading.Semaphore(0), threading.Event()
 
     def held_up(release):
-        asked.release()
+        waits.release()
         assert gate.wait(20)
-        return answerer(release)
+        return predictor(release)
 
-    host.answerer = held_up
+    host.predictor = held_up
     with client_of(host) as client, ThreadPoolExecutor(50) as pool:
         # More than there are threads for plain requests.
         waiting = [pool.submit(infer, client, digit) for _ in range(50)]
-        assert asked.acquire(timeout=10)
+        assert waits.acquire(timeout=10)
         try:
             assert client.get("/health").json()["status"] == "ok"
             assert client.get("/v1/jobs").json() == []
@@ -231,7 +229,28 @@ def test_neither_health_nor_lists_wait_for_images(host, digit):
         assert {reply.result().status_code for reply in waiting} == {200}
 
 
-def test_labels_that_are_no_numbers_stay_text():
-    labels = ["7", "07", "-3", "cat", "1e3", "½", "٣", "", "1.0", "9" * 40]
-    assert [as_number(label) for label in labels] == [7, "07", -3, "cat", "1e3", "½", "٣", "", "1.0", "9" * 40]
-    assert json.dumps(as_number("0")) == "0"
+def test_the_fields_of_a_response_come_in_their_order_and_the_optional_ones_only_on_request(predicting, digit):
+    plain = infer(predicting, digit).json()
+    assert list(plain) == [*FIELDS, "seconds"]
+    files = {"image": digit, "image_in": digit}
+    whole = predicting.post("/infer", files=files, params={"explain": True}).json()
+    assert list(whole) == [*FIELDS, "explanation", "seconds", "reference"]
+    assert list(whole["reference"]) == [*FIELDS, "explanation"]
+
+
+def test_the_documentation_describes_every_field_of_a_response(predicting):
+    document = predicting.get("/openapi.json").json()
+    response = document["paths"]["/infer"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    schemas = document["components"]["schemas"]
+    assert response == {"$ref": "#/components/schemas/InferBody"}
+    body, reference = schemas["InferBody"], schemas["PredictionBody"]
+    assert set(body["properties"]) == {*FIELDS, "explanation", "seconds", "reference"}
+    assert set(body["required"]) == {*FIELDS, "seconds"}
+    assert set(reference["properties"]) == {*FIELDS, "explanation"}
+    assert set(reference["required"]) == set(FIELDS)
+    for properties in (body["properties"], reference["properties"], schemas["ExplanationBody"]["properties"]):
+        assert all(field["description"] for field in properties.values())
+    assert body["properties"]["prediction"]["anyOf"] == [{"type": "integer"}, {"type": "string"}]
+    assert body["properties"]["threshold"]["anyOf"] == [{"type": "number"}, {"type": "null"}]
+    assert body["properties"]["verdict"]["enum"] == ["known", "unknown", "uncertain"]
+    assert body["properties"]["reference"]["anyOf"][0] == {"$ref": "#/components/schemas/PredictionBody"}

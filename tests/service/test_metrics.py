@@ -1,4 +1,4 @@
-"""What Prometheus is told, read with its own parser and held against what the service itself says."""
+"""The figures for Prometheus, read with its own parser and compared with those of the REST service."""
 
 import psutil
 import pytest
@@ -45,106 +45,108 @@ def scraped(client, read=text_string_to_metric_families, **headers):
     """Value by name and labels."""
     reply = client.get("/metrics", headers=headers)
     assert reply.status_code == 200
-    found = {}
+    figures = {}
     for family in read(reply.text):
         assert family.documentation
         for sample in family.samples:
             key = (sample.name, *sorted(sample.labels.items()))
-            assert key not in found
-            found[key] = sample.value
-    return found
+            assert key not in figures
+            figures[key] = sample.value
+    return figures
 
 
-def values(found, name):
+def values(figures, name):
     """The values of one figure by its labels' values."""
-    return {tuple(value for _, value in key[1:]): value for key, value in found.items() if key[0] == name}
+    return {tuple(value for _, value in key[1:]): value for key, value in figures.items() if key[0] == name}
 
 
-def test_answers_are_counted_by_verdict_with_their_p_values_and_seconds(client, digit):
-    told = [client.post("/infer", files={"image": digit}).json() for _ in range(3)]
+def test_predictions_are_counted_by_verdict_with_their_p_values_and_seconds(client, digit):
+    watched = [client.post("/infer", files={"image": digit}).json() for _ in range(3)]
     unwatched = client.post("/infer", files={"image": digit}, params={"watch": False}).json()
     other = client.post("/infer", files={"image": digit}, params={"detector": "lmd"}).json()
     assert client.post("/infer", files={"image": b"no image"}).status_code == 422
-    found = scraped(client)
-    answers = values(found, "fedlmd_answers_total")
-    words = [answer["verdict"] for answer in (*told, unwatched, other)]
-    assert answers == {(word,): words.count(word) for word in ("known", "uncertain", "unknown")}
-    assert found[("fedlmd_p_value_count",)] == 3
-    assert found[("fedlmd_p_value_sum",)] == pytest.approx(sum(answer["p_value"] for answer in told))
-    for (limit,), count in values(found, "fedlmd_p_value_bucket").items():
-        assert count == sum(answer["p_value"] <= float(limit) for answer in told)
-    assert found[("fedlmd_infer_seconds_count",)] == 5
-    worked = sum(answer["seconds"] for answer in (*told, unwatched, other))
-    assert worked - 0.001 <= found[("fedlmd_infer_seconds_sum",)] < worked + 5
+    figures = scraped(client)
+    counts = values(figures, "fedlmd_answers_total")
+    words = [reply["verdict"] for reply in (*watched, unwatched, other)]
+    assert counts == {(word,): words.count(word) for word in ("known", "uncertain", "unknown")}
+    assert figures[("fedlmd_p_value_count",)] == 3
+    assert figures[("fedlmd_p_value_sum",)] == pytest.approx(sum(reply["p_value"] for reply in watched))
+    for (limit,), count in values(figures, "fedlmd_p_value_bucket").items():
+        assert count == sum(reply["p_value"] <= float(limit) for reply in watched)
+    assert figures[("fedlmd_infer_seconds_count",)] == 5
+    worked = sum(reply["seconds"] for reply in (*watched, unwatched, other))
+    assert worked - 0.001 <= figures[("fedlmd_infer_seconds_sum",)] < worked + 5
 
 
-def test_a_worker_tells_its_release_jobs_drift_and_memory_and_no_runs(client, host, digit):
-    found = scraped(client)
-    assert values(found, "fedlmd_node_info") == {(host.name, "worker", found_version(found)): 1}
-    assert values(found, "fedlmd_release_info") == {(host.current,): 1}
+def test_a_worker_shows_its_release_jobs_drift_and_memory_and_no_runs(client, host, digit):
+    figures = scraped(client)
+    assert values(figures, "fedlmd_node_info") == {(host.name, "worker", version_in(figures)): 1}
+    assert values(figures, "fedlmd_release_info") == {(host.current,): 1}
     [release] = client.get("/v1/releases").json()
-    assert found[("fedlmd_release_accuracy",)] == release["metrics"]["accuracy"]
-    assert values(found, "fedlmd_jobs") == {(s,): 0 for s in ("running", "finished", "failed", "cancelled")}
-    assert found[("fedlmd_training",)] == 0
-    assert not any(key[0].startswith(("fedlmd_run", "fedlmd_worker", "fedlmd_round", "fedlmd_drift")) for key in found)
-    resident = found[("process_resident_memory_bytes",)]
+    assert figures[("fedlmd_release_accuracy",)] == release["metrics"]["accuracy"]
+    assert values(figures, "fedlmd_jobs") == {(s,): 0 for s in ("running", "finished", "failed", "cancelled")}
+    assert figures[("fedlmd_training",)] == 0
+    assert not any(
+        key[0].startswith(("fedlmd_run", "fedlmd_worker", "fedlmd_round", "fedlmd_drift")) for key in figures
+    )
+    resident = figures[("process_resident_memory_bytes",)]
     assert resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     client.post("/infer", files={"image": digit})
-    watch, found = client.get("/v1/drift").json(), scraped(client)
-    assert values(found, "fedlmd_drift_state") == {("steady",): 1, ("drifting",): 0}
-    assert found[("fedlmd_drift_images",)] == watch["images"] == 1
-    assert found[("fedlmd_drift_alarms_total",)] == watch["alarms"]
-    assert found[("fedlmd_drift_evidence",)] == pytest.approx(watch["evidence"], abs=0.01)
+    watch, figures = client.get("/v1/drift").json(), scraped(client)
+    assert values(figures, "fedlmd_drift_state") == {("steady",): 1, ("drifting",): 0}
+    assert figures[("fedlmd_drift_images",)] == watch["images"] == 1
+    assert figures[("fedlmd_drift_alarms_total",)] == watch["alarms"]
+    assert figures[("fedlmd_drift_evidence",)] == pytest.approx(watch["evidence"], abs=0.01)
 
 
-def found_version(found):
-    [key] = [key for key in found if key[0] == "fedlmd_node_info"]
+def version_in(figures):
+    [key] = [key for key in figures if key[0] == "fedlmd_node_info"]
     return dict(key[1:])["version"]
 
 
-def test_a_training_is_told_while_it_goes_on(host, client):
+def test_a_training_is_shown_while_it_goes_on(host, client):
     with host.working:
-        found = scraped(client)
-    assert found[("fedlmd_training",)] == 1
-    assert values(found, "fedlmd_training_progress") == {("classifier",): 0.5}
+        figures = scraped(client)
+    assert figures[("fedlmd_training",)] == 1
+    assert values(figures, "fedlmd_training_progress") == {("classifier",): 0.5}
 
 
 def test_a_server_without_a_run_or_a_release_says_so(server):
-    found = scraped(server)
-    assert values(found, "fedlmd_runs") == {(s,): 0 for s in ("running", "finished", "failed", "stopped")}
-    assert found[("fedlmd_releases",)] == 0
-    assert not any(key[0] in ("fedlmd_run_state", "fedlmd_release_info") for key in found)
+    figures = scraped(server)
+    assert values(figures, "fedlmd_runs") == {(s,): 0 for s in ("running", "finished", "failed", "stopped")}
+    assert figures[("fedlmd_releases",)] == 0
+    assert not any(key[0] in ("fedlmd_run_state", "fedlmd_release_info") for key in figures)
 
 
-def test_a_server_tells_the_newest_run_as_its_diary_does(server, runs):
+def test_a_server_shows_the_newest_run_as_its_event_log_has_it(server, runs):
     for _ in range(2):
         server.post("/v1/runs", json={})
-        runs.say(f"run-{len(runs.requests)}", "failed")
+        runs.add(f"run-{len(runs.orders)}", "failed")
     server.post("/v1/runs", json={})
-    runs.say("run-3", "round", **{**ROUND, "round": 1, "workers": []})
-    runs.say("run-3", "refused", worker="c", reason="out of memory")
-    runs.say("run-3", "round", **ROUND)
-    found = scraped(server)
-    assert values(found, "fedlmd_runs") == {("running",): 1, ("failed",): 2, ("finished",): 0, ("stopped",): 0}
-    assert values(found, "fedlmd_run_state") == {("running",): 1, ("failed",): 0, ("finished",): 0, ("stopped",): 0}
-    assert (found[("fedlmd_run_round",)], found[("fedlmd_run_rounds",)]) == (1, 3)  # as the list of runs says
-    assert found[("fedlmd_updates_refused_total",)] == 1
-    told = {name: found[(f"fedlmd_round_{name}",)] for name in ("asked", "workers", "aggregated", "seconds")}
-    assert told == {"asked": 3, "workers": 2, "aggregated": 1, "seconds": 12.5}
+    runs.add("run-3", "round", **{**ROUND, "round": 1, "workers": []})
+    runs.add("run-3", "refused", worker="c", reason="out of memory")
+    runs.add("run-3", "round", **ROUND)
+    figures = scraped(server)
+    assert values(figures, "fedlmd_runs") == {("running",): 1, ("failed",): 2, ("finished",): 0, ("stopped",): 0}
+    assert values(figures, "fedlmd_run_state") == {("running",): 1, ("failed",): 0, ("finished",): 0, ("stopped",): 0}
+    assert (figures[("fedlmd_run_round",)], figures[("fedlmd_run_rounds",)]) == (1, 3)  # as the list of runs says
+    assert figures[("fedlmd_updates_refused_total",)] == 1
+    last = {name: figures[(f"fedlmd_round_{name}",)] for name in ("asked", "workers", "aggregated", "seconds")}
+    assert last == {"asked": 3, "workers": 2, "aggregated": 1, "seconds": 12.5}
     second = 'a "b"\\'
-    assert values(found, "fedlmd_worker_accuracy") == {("a",): 0.5, (second,): 1}
-    assert values(found, "fedlmd_worker_images") == {("a",): 100, (second,): 300}
-    assert values(found, "fedlmd_worker_evaluation_loss") == {("a",): 1.25}
-    assert values(found, "fedlmd_worker_loss") == {("classifier", "a"): 0.5, ("denoiser", "a"): 0.125}
-    assert values(found, "fedlmd_worker_update_norm") == {("classifier", "a"): 3.5, ("denoiser", "a"): 2.25}
-    assert values(found, "fedlmd_worker_bytes") == {("down", "a"): 2048, ("up", "a"): 512}
+    assert values(figures, "fedlmd_worker_accuracy") == {("a",): 0.5, (second,): 1}
+    assert values(figures, "fedlmd_worker_images") == {("a",): 100, (second,): 300}
+    assert values(figures, "fedlmd_worker_evaluation_loss") == {("a",): 1.25}
+    assert values(figures, "fedlmd_worker_loss") == {("classifier", "a"): 0.5, ("denoiser", "a"): 0.125}
+    assert values(figures, "fedlmd_worker_update_norm") == {("classifier", "a"): 3.5, ("denoiser", "a"): 2.25}
+    assert values(figures, "fedlmd_worker_bytes") == {("down", "a"): 2048, ("up", "a"): 512}
     parts = {"loading": 0.75, "training": 9.0, "transfer": 1.75, "waiting": 2.5}
-    assert values(found, "fedlmd_worker_seconds") == {(part, "a"): seconds for part, seconds in parts.items()}
+    assert values(figures, "fedlmd_worker_seconds") == {(part, "a"): seconds for part, seconds in parts.items()}
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it(server, runs):
+def test_openmetrics_is_sent_to_a_client_that_accepts_it(server, runs):
     server.post("/v1/runs", json={})
-    runs.say("run-1", "round", **ROUND)
+    runs.add("run-1", "round", **ROUND)
     plain = scraped(server)
     open_too = scraped(server, open_families, Accept="application/openmetrics-text; version=1.0.0")
     assert {key for key in plain if key[0].startswith("fedlmd_worker")} <= open_too.keys()

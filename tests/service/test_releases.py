@@ -1,5 +1,5 @@
-def test_the_card_of_the_current_release_is_given(answering, trained):
-    card = answering.get("/v1/release").raise_for_status().json()
+def test_the_card_of_the_current_release_is_given(predicting, trained):
+    card = predicting.get("/v1/release").raise_for_status().json()
     assert card["id"] == trained.current
     assert card["settings"]["labels"] == ["0", "1", "2"]
 
@@ -23,19 +23,19 @@ def test_the_releases_are_listed_and_one_is_chosen(client, host):
     assert client.get("/health").json()["release"] == host.current == first
 
 
-def test_an_unknown_release_cannot_be_chosen(answering, trained):
+def test_an_unknown_release_cannot_be_chosen(predicting, trained):
     before = trained.current
-    reply = answering.put("/v1/release", json={"release": "nothing"})
+    reply = predicting.put("/v1/release", json={"release": "nothing"})
     assert (reply.status_code, "'nothing'" in reply.json()["error"]) == (404, True)
-    assert answering.put("/v1/release", json={"release": ""}).status_code == 422
-    assert answering.put("/v1/release", json={}).json() == {"error": "release: it is missing"}
+    assert predicting.put("/v1/release", json={"release": ""}).status_code == 422
+    assert predicting.put("/v1/release", json={}).json() == {"error": "release: it is missing"}
     assert trained.current == before
 
 
 def test_a_damaged_release_is_named_and_not_blamed_on_the_client(client, host):
     weights = host.home / host.current / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    host.answerers.clear()
+    host.predictors.clear()
     reply = client.get("/v1/release")
     assert reply.status_code == 500
     assert "damaged" in reply.json()["error"]

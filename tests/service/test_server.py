@@ -9,13 +9,15 @@ import time
 import httpx
 import pytest
 
-from fedlmd.service import RunRequest, create_app, in_background, serve
+from fedlmd.service.app import create_app
+from fedlmd.service.schema import RunOrder
+from fedlmd.service.server import in_background, serve
 from tests.service.conftest import client_of
-from tests.service.learning_host import LearningHost
+from tests.service.training_host import TrainingHost
 
 
-def test_health_says_who_is_there(answering, trained):
-    body = answering.get("/health").raise_for_status().json()
+def test_health_names_the_node_and_its_state(predicting, trained):
+    body = predicting.get("/health").raise_for_status().json()
     assert body.pop("uptime") >= 0
     assert body.pop("drift") in (None, {"state": "steady", "images": trained.drift().images, "alarms": 0})
     assert body == {
@@ -37,14 +39,14 @@ def test_health_says_who_is_there(answering, trained):
         ("DELETE", "/health", 405, "use GET"),
     ],
 )
-def test_an_unknown_path_or_method_is_answered_with_a_sentence(answering, method, path, status, says):
-    reply = answering.request(method, path)
+def test_an_unknown_path_or_method_is_an_error_with_a_message(predicting, method, path, status, says):
+    reply = predicting.request(method, path)
     assert (reply.status_code, list(reply.json())) == (status, ["error"])
     assert says in reply.json()["error"]
 
 
-def test_the_documentation_describes_every_route(answering):
-    paths = answering.get("/openapi.json").json()["paths"]
+def test_the_documentation_describes_every_route(predicting):
+    paths = predicting.get("/openapi.json").json()["paths"]
     assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == {
         "POST /infer",
         "POST /train-worker-on-labels-list",
@@ -65,12 +67,12 @@ def test_the_documentation_describes_every_route(answering):
         "GET /health",
         "GET /metrics",
     }
-    assert all(of["description"] for methods in paths.values() for of in methods.values())
-    assert answering.get("/docs").status_code == 200
+    assert all(route["description"] for methods in paths.values() for route in methods.values())
+    assert predicting.get("/docs").status_code == 200
 
 
-def test_a_defect_is_answered_with_a_sentence_and_told_to_the_log(host, caplog):
-    host.releases = lambda: [1 // 0]
+def test_a_defect_is_an_error_with_a_message_and_in_the_log(host, caplog):
+    host.list = lambda: [1 // 0]
     with client_of(host) as client:
         reply = client.get("/v1/releases")
         assert (reply.status_code, reply.json()) == (500, {"error": "the node failed at this; its log says why"})
@@ -79,8 +81,8 @@ def test_a_defect_is_answered_with_a_sentence_and_told_to_the_log(host, caplog):
 
 
 def test_open_streams_do_not_hold_up_the_end(tmp_path, images, runs):
-    runs.start(RunRequest())
-    with in_background(create_app(LearningHost(tmp_path, images, runs))) as url:
+    runs.start(RunOrder())
+    with in_background(create_app(TrainingHost(tmp_path, images, runs))) as url:
         lines, connected = [], threading.Event()
 
         def read():
@@ -99,17 +101,21 @@ def test_open_streams_do_not_hold_up_the_end(tmp_path, images, runs):
     assert time.monotonic() - start < 2.5
 
 
-def test_a_port_that_is_taken_is_named(answering, host):
-    port = int(str(answering.base_url).rsplit(":", 1)[1].strip("/"))
+def test_a_port_that_is_taken_is_named(predicting, host):
+    port = int(str(predicting.base_url).rsplit(":", 1)[1].strip("/"))
     with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1 port {port}"):
         serve(create_app(host), "127.0.0.1", port)
 
 
 PROGRAM = """
 import socket, sys
-from fedlmd.service import create_app, serve
+from fedlmd.service.app import create_app
+from fedlmd.service.server import serve
 class Host:
     name, role, current, progress, watched = "client1", "worker", None, None, None
+    @property
+    def releases(self):
+        return self
 serve(create_app(Host()), "127.0.0.1", int(sys.argv[1]))
 print("closed in good order")
 """

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fedlmd.training import Average
+from fedlmd.training.ema import Average
 
 
 def walk(average, values):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedlmd.training import Batch, Step, TrainingConfig, batches, classification, train
-from fedlmd.training.loop import learning_rate
+from fedlmd.training.loop import Step, TrainingConfig, batches, learning_rate, train
+from fedlmd.training.objectives import Batch, classification
 
 TOY = TrainingConfig(steps=30, batch_size=8, learning_rate=0.05, warmup=2, low_precision=False)
 
@@ -153,9 +153,9 @@ def test_every_pass_shows_each_image_once_with_its_own_label_and_in_range():
         shown = [next(stream) for _ in range(3)]
         order = torch.cat([batch.labels for batch in shown])
         assert sorted(order.tolist()) == list(range(12))
-        for images, of in shown:
+        for images, targets in shown:
             assert images.dtype == torch.float32
-            torch.testing.assert_close(images[:, 0, 0, 0], of / 127.5 - 1)
+            torch.testing.assert_close(images[:, 0, 0, 0], targets / 127.5 - 1)
         passes.append(order.tolist())
     assert passes[0] != passes[1]
 
@@ -170,9 +170,9 @@ def test_batches_are_of_one_size_and_no_image_comes_twice_in_a_pass():
 
 def test_fewer_images_than_a_batch_are_shown_all_at_once():
     pixels, labels = counted(3)
-    for images, of in itertools.islice(batches(pixels, labels, TrainingConfig(batch_size=64), generator()), 4):
+    for images, targets in itertools.islice(batches(pixels, labels, TrainingConfig(batch_size=64), generator()), 4):
         assert len(images) == 3
-        assert sorted(of.tolist()) == [0, 1, 2]
+        assert sorted(targets.tolist()) == [0, 1, 2]
 
 
 def test_a_batch_is_made_of_images_and_labels():
@@ -183,11 +183,11 @@ def test_a_batch_is_made_of_images_and_labels():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": -1}, "steps is -1 and batch_size 64"),
-        ({"batch_size": 0}, "batch_size 0; they are at least 0 and 1"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0; it is positive"),
+        ({"steps": -1}, "steps is -1; it is 0 or more"),
+        ({"batch_size": 0}, "batch_size is 0; it is 1 or more"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; it is above 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"clip": 0.0}, "clip is 0.0; it is positive"),
+        ({"clip": 0.0}, "clip is 0.0; it is above 0"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1; it is 0 or more"),
         ({"warmup": -1}, "warmup is -1"),
         ({"hold": 1.5}, r"hold is 1.5; it lies in \[0, 1\]"),

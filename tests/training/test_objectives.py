@@ -7,8 +7,7 @@ from torch import nn
 
 from fedlmd.diffusion import Schedule
 from fedlmd.models import DenoiserConfig, UNet, turned
-from fedlmd.training import Batch, classification, denoising, proximal
-from fedlmd.training.objectives import FOCUS
+from fedlmd.training.objectives import FOCUS, Batch, classification, denoising, proximal
 from tests.diffusion.exact import SCHEDULE, Exact, digits
 
 
@@ -30,11 +29,11 @@ class Module(nn.Module):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_classification_is_cross_entropy(smoothing):
     logits, labels = torch.randn(5, 3, generator=generator()), torch.tensor([0, 2, 1, 1, 0])
-    found = classification(smoothing)(Module(lambda images: logits), Batch(torch.zeros(5, 1, 2, 2), labels))
-    assert torch.equal(found, F.cross_entropy(logits, labels, label_smoothing=smoothing))
+    loss = classification(smoothing)(Module(lambda images: logits), Batch(torch.zeros(5, 1, 2, 2), labels))
+    assert torch.equal(loss, F.cross_entropy(logits, labels, label_smoothing=smoothing))
 
 
-def test_with_views_label_and_view_are_told_apart_together():
+def test_with_views_label_and_view_are_one_class():
     images, labels = torch.randn(3, 1, 4, 4, generator=generator(1)), torch.tensor([1, 0, 1])
     shown = []
 
@@ -44,7 +43,7 @@ def test_with_views_label_and_view_are_told_apart_together():
             # Logits that depend on the image, of 2 labels in 4 views.
             return images.flatten(1)[:, :8].unflatten(1, (2, 4))
 
-    found = classification(views=4, shown=2, generator=generator(7))(Joint(), Batch(images, labels))
+    loss = classification(views=4, shown=2, generator=generator(7))(Joint(), Batch(images, labels))
     drawn = torch.randperm(4, generator=generator(7))[:2].tolist()
     assert torch.equal(shown[0], torch.cat([turned(images, view) for view in drawn]))
     by_hand = [
@@ -52,7 +51,7 @@ def test_with_views_label_and_view_are_told_apart_together():
         for position, view in enumerate(drawn)
         for i in range(3)
     ]
-    torch.testing.assert_close(found, torch.stack(by_hand).mean())
+    torch.testing.assert_close(loss, torch.stack(by_hand).mean())
 
 
 def test_over_many_steps_every_view_is_shown():
@@ -73,9 +72,9 @@ def test_over_many_steps_every_view_is_shown():
 
 def test_label_smoothing_by_hand():
     logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
-    found = classification(0.2)(Module(lambda images: logits), Batch(torch.zeros(1, 1, 1, 1), labels))
+    loss = classification(0.2)(Module(lambda images: logits), Batch(torch.zeros(1, 1, 1, 1), labels))
     log = logits.log_softmax(1)[0]
-    assert found.item() == pytest.approx(-(0.9 * log[0] + 0.1 * log[1]).item())
+    assert loss.item() == pytest.approx(-(0.9 * log[0] + 0.1 * log[1]).item())
 
 
 def seen(label_dropout, count=400, classes=5, seed=0):
@@ -153,9 +152,10 @@ def test_the_exact_denoiser_of_two_images_has_the_irreducible_loss_and_every_cha
 
 def test_the_pull_of_fedprox_and_its_gradient_by_hand():
     model = nn.Linear(2, 1, bias=False)
-    anchor = {"weight": torch.tensor([[1.0, -2.0]])}
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0]]))
+    objective = proximal(lambda model, batch: model.weight.sum(), 0.5, model)
     nn.init.constant_(model.weight, 3.0)
-    objective = proximal(lambda model, batch: model.weight.sum(), 0.5, anchor)
     loss = objective(model, Batch(torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64)))
     assert loss.item() == 6 + 0.25 * (2**2 + 5**2)
     loss.backward()
@@ -164,7 +164,7 @@ def test_the_pull_of_fedprox_and_its_gradient_by_hand():
 
 def test_without_strength_there_is_no_pull_at_all():
     objective = classification()
-    assert proximal(objective, 0.0, {}) is objective
+    assert proximal(objective, 0.0, nn.Linear(2, 1)) is objective
 
 
 def test_losses_are_computed_where_the_network_is():

@@ -1,32 +1,33 @@
-"""Answer an image: its class, and whether it is unlike all that was learnt."""
+"""Predict an image: its class, and whether it is out of distribution."""
 
 from __future__ import annotations
 
 import base64
-import math
 import time
-from typing import Annotated, NamedTuple
+from dataclasses import asdict
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import torch
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
-from jaxtyping import Float
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Response, UploadFile
+from jaxtyping import Float, UInt8
+from PIL.Image import Image
+from pydantic_core import to_json
 from torch import Tensor
 
-from fedlmd.answer import VERDICT, Answer, Answerer
 from fedlmd.data import decode_image, to_pixels, to_unit_range
-from fedlmd.pictures import Row, channels_last, heat_map, overview, png
+from fedlmd.inference import Prediction, Predictor, Row, channels_last, gallery, heat_map, png
+from fedlmd.release import VERDICT
 from fedlmd.service.contract import Refused
-from fedlmd.service.schema import AnswerBody, ErrorBody, ExplanationBody, InferBody
+from fedlmd.service.schema import ErrorBody, ExplanationBody, InferBody
 from fedlmd.service.state import Service, ServiceOf
-
-__all__ = ["router"]
 
 router = APIRouter(tags=["inference"])
 
 
 class Options(NamedTuple):
-    """How an image is to be answered: by which release, at which rate, by which score, with pictures or without."""
+    """How an image is predicted: by which release, at which rate, by which score, with pictures or without."""
 
     release: str | None
     alpha: float | None
@@ -34,7 +35,7 @@ class Options(NamedTuple):
     explain: bool
 
 
-RELEASE = "The release that answers: an id, or `pretrained`; the current one by default."
+RELEASE = "The release that predicts: an id, or `pretrained`; the current one by default."
 ALPHA = "Share of known images that may be called unknown; the release's own by default."
 DETECTOR = "The score that decides: `verdict`, `max-logit`, `one-step` or `lmd`."
 
@@ -46,7 +47,7 @@ def options(
     release_query: Annotated[str | None, Query(alias="release", description=RELEASE)] = None,
     alpha_query: Annotated[float | None, Query(alias="alpha", gt=0, lt=1, description=ALPHA)] = None,
     detector_query: Annotated[str | None, Query(alias="detector", description=DETECTOR)] = None,
-    explain: Annotated[bool, Query(description="Answer with pictures of what the detector saw.")] = False,
+    explain: Annotated[bool, Query(description="Add pictures of what the detector computed.")] = False,
 ) -> Options:
     """Each option from the form or the query; the form's wins."""
     alpha = alpha_query if alpha is None else alpha
@@ -61,15 +62,14 @@ async def files(
     """The bytes of the image and, where it is given, of the reference."""
     given = [file for file in (image, image_out) if file is not None]
     if len(given) != 1:
-        found = "both were given" if given else "neither was given"
-        raise HTTPException(400, f"send one image, as the file field image or image_out of a multipart form; {found}")
+        problem = "both were given" if given else "neither was given"
+        raise HTTPException(400, f"send one image, as the file field image or image_out of a multipart form; {problem}")
     return [await file.read() for file in (*given, image_in) if file is not None]
 
 
 @router.post(
     "/infer",
     response_model=InferBody,
-    response_model_exclude_unset=True,
     responses={
         400: {"model": ErrorBody, "description": "No image, or two."},
         404: {"model": ErrorBody, "description": "No such release."},
@@ -83,79 +83,57 @@ async def infer(
     chosen: Annotated[Options, Depends(options)],
     service: ServiceOf,
     watch: Annotated[bool, Query(description="False keeps test images out of the drift watch.")] = True,
-) -> InferBody:
-    """Classify an image and say whether it is of a class that was never learnt.
+) -> Response:
+    """Classify an image and say whether it is out of distribution: of a class that was not trained on.
 
     Sizes, colours and depths other than the release's are converted: white ink on black is expected.
     """
     arrived = time.monotonic()
-    body = await run_sync(answer, service, images, chosen, watch, limiter=service.inference)
-    p_value = body.p_value if watch and chosen.detector == VERDICT else None
-    service.metrics.count(body.verdict, p_value, time.monotonic() - arrived)
-    return body
+    prediction, body = await run_sync(infer_files, service, images, chosen, watch, limiter=service.inference)
+    p_value = prediction.p_value if watch and chosen.detector == VERDICT else None
+    service.metrics.count(prediction.verdict, p_value, time.monotonic() - arrived)
+    return Response(to_json(body, inf_nan_mode="null"), media_type="application/json")
 
 
-def answer(service: Service, files: list[bytes], chosen: Options, watch: bool) -> InferBody:
-    """Decode, answer, draw, count; in a thread."""
+def infer_files(
+    service: Service, files: list[bytes], chosen: Options, watch: bool
+) -> tuple[Prediction, dict[str, Any]]:
+    """Decode, predict, draw and count, in a thread; returns the image's prediction and the body of the response."""
     start = time.monotonic()
-    answerer = service.host.answerer(chosen.release)
-    if chosen.detector not in answerer.choices:
-        known = ", ".join(answerer.choices)
+    predictor = service.host.releases.predictor(chosen.release)
+    if chosen.detector not in predictor.choices:
+        known = ", ".join(predictor.choices)
         raise Refused(f"there is no detector {chosen.detector!r:.40}; this release has {known}")
-    size, channels = answerer.settings.image_size, answerer.settings.channels
+    size, channels = predictor.settings.image_size, predictor.settings.channels
     images = to_unit_range(torch.stack([decode_image(data, size, channels) for data in files]))
-    answers = answerer.answer(images, alpha=chosen.alpha, detector=chosen.detector)
-    bodies = [answer_body(of) for of in answers]
+    predictions = predictor.predict(images, alpha=chosen.alpha, detector=chosen.detector)
+    bodies = [asdict(prediction) for prediction in predictions]
     if chosen.explain:
         for number, body in enumerate(bodies):
-            body.explanation = explanation(answerer, images[number : number + 1], answers[number])
+            body["explanation"] = explanation(predictor, images[number : number + 1], predictions[number])
     if watch and chosen.detector == VERDICT:
-        # The reference is not traffic: whoever sends it says that it is known.
-        service.host.observe(answers[0], answerer.sketches[VERDICT].count, images[0].numpy().tobytes())
-    fields = {name: getattr(bodies[0], name) for name in bodies[0].model_fields_set}
-    if len(bodies) > 1:
-        fields["reference"] = bodies[1]
-    return InferBody(**fields, seconds=round(time.monotonic() - start, 4))
+        # The reference is not counted: its sender states that it is known.
+        service.host.observe(predictions[0], predictor.references[VERDICT].count, images[0].numpy().tobytes())
+    reference = {"reference": bodies[1]} if len(bodies) > 1 else {}
+    return predictions[0], {**bodies[0], "seconds": round(time.monotonic() - start, 4), **reference}
 
 
-def answer_body(answer: Answer) -> AnswerBody:
-    """An answer as JSON has it."""
-    return AnswerBody(
-        prediction=as_number(answer.prediction),
-        is_ood=answer.is_ood,
-        probabilities=answer.probabilities,
-        score=answer.score,
-        threshold=answer.threshold if math.isfinite(answer.threshold) else None,
-        p_value=answer.p_value,
-        alpha=answer.alpha,
-        detector=answer.detector,
-        scores=answer.scores,
-        release=answer.release,
-        verdict=answer.verdict,
-    )
-
-
-def as_number(label: str) -> int | str:
-    """A label that is a whole number's text as that number: "7" is 7, but "07" stays text."""
-    digits = label.removeprefix("-")
-    plain = digits.isascii() and digits.isdigit() and len(digits) < 16
-    return int(label) if plain and str(int(label)) == label else label
-
-
-def explanation(answerer: Answerer, image: Float[Tensor, "1 c h w"], answer: Answer) -> ExplanationBody:
-    """What the detector saw, as pictures."""
-    seen = answerer.explain(image)
-    return ExplanationBody(
+def explanation(predictor: Predictor, image: Float[Tensor, "1 c h w"], prediction: Prediction) -> dict[str, Any]:
+    """What the detector computed, as pictures."""
+    seen = predictor.explain(image)
+    body = ExplanationBody(
         redrawn_as=seen.redrawn_as,
-        image=data_uri(png(channels_last(to_pixels(image[0]).numpy()))),
-        masks=[data_uri(png(channels_last(keep.numpy().astype("uint8") * 255))) for keep in seen.keep],
-        reconstructions=[data_uri(png(channels_last(to_pixels(copy).numpy()))) for copy in seen.reconstructions],
-        median=data_uri(png(channels_last(to_pixels(seen.median).numpy()))),
-        heat_map=data_uri(png(heat_map(seen.heat.numpy()))),
-        overview=data_uri(png(overview(Row(image[0], seen, answer)))),
+        image=data_uri(to_pixels(image[0])),
+        masks=[data_uri(keep.byte() * 255) for keep in seen.keep],
+        reconstructions=[data_uri(to_pixels(copy)) for copy in seen.reconstructions],
+        median=data_uri(to_pixels(seen.median)),
+        heat_map=data_uri(heat_map(seen.heat.numpy())),
+        overview=data_uri(gallery([Row(image[0], seen, prediction)])),
     )
+    return body.model_dump()
 
 
-def data_uri(picture: bytes) -> str:
-    """A PNG as a URI that a page can show."""
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
+def data_uri(picture: UInt8[Tensor, "c h w"] | UInt8[np.ndarray, "h w 3"] | Image) -> str:
+    """A picture as the data URI of a PNG."""
+    drawn = channels_last(picture.numpy()) if isinstance(picture, Tensor) else picture
+    return "data:image/png;base64," + base64.b64encode(png(drawn)).decode()

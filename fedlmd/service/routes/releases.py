@@ -1,47 +1,37 @@
-"""Which releases the node holds, and which one answers."""
+"""The releases that the node holds, and which one is current."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 
-from fedlmd.service.contract import ReleaseSummary, UnknownRelease
-from fedlmd.service.events import finite
-from fedlmd.service.schema import Choice, ErrorBody, ReleaseBody
+from fedlmd.service.contract import UnknownRelease
+from fedlmd.service.schema import Choice, ErrorBody, ReleaseSummary
 from fedlmd.service.state import ServiceOf
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["releases"])
 
 
-@router.get("/release", response_model=dict[str, Any], responses={503: {"model": ErrorBody}})
-async def read_release(service: ServiceOf) -> JSONResponse:
+@router.get("/release", responses={503: {"model": ErrorBody}})
+async def read_release(service: ServiceOf) -> dict[str, Any]:
     """The card of the current release: labels, settings, calibration, metrics, how it was trained."""
-    answerer = await run_sync(service.host.answerer, None, limiter=service.inference)
-    return JSONResponse(finite({**answerer.release.card, "id": answerer.release.id}))
+    predictor = await run_sync(service.host.releases.predictor, None, limiter=service.inference)
+    return {**predictor.release.card, "id": predictor.release.id}
 
 
 @router.put("/release", responses={404: {"model": ErrorBody}})
-def choose_release(choice: Choice, service: ServiceOf) -> ReleaseBody:
+def choose_release(choice: Choice, service: ServiceOf) -> ReleaseSummary:
     """Make a release the current one."""
-    service.host.use(choice.release)
-    for release in service.host.releases():
+    service.host.releases.use(choice.release)
+    for release in service.host.releases.list():
         if release.current:
-            return release_body(release)
+            return release
     raise UnknownRelease(f"release {choice.release!r:.40} has just been removed; choose another")
 
 
 @router.get("/releases")
-def list_releases(service: ServiceOf) -> list[ReleaseBody]:
+def list_releases(service: ServiceOf) -> list[ReleaseSummary]:
     """The releases that the node holds, newest first."""
-    return [release_body(release) for release in service.host.releases()]
-
-
-def release_body(release: ReleaseSummary) -> ReleaseBody:
-    """A summary as the answer."""
-    return ReleaseBody(**{**asdict(release), "labels": list(release.labels), "metrics": finite(release.metrics)})
+    return service.host.releases.list()

@@ -1,0 +1,1 @@
+"""Measurements of fedlmd, outside of the package: ``python -m benchmarks --help``."""

@@ -1,0 +1,1 @@
+"""Detectors of the literature that the product is measured against."""

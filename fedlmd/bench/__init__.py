@@ -1,1 +1,0 @@
-"""The measurements of the README, one command each."""

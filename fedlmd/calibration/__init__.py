@@ -1,0 +1,36 @@
+"""Moments, sketches, conformal p-values, drift, class Gaussians. Needs numpy only."""
+
+from fedlmd.calibration.class_gaussians import GAUSSIANS, added, check_sums, gaussians, square, sums_by_class
+from fedlmd.calibration.config import CalibrationConfig
+from fedlmd.calibration.conformal import Reference, SiteCalibration, Verdict, decide, reference
+from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
+from fedlmd.calibration.drift_state import from_json, to_json
+from fedlmd.calibration.moments import CalibrationError, Moments, pool_moments
+from fedlmd.calibration.sketch import LEVELS, Sketch, pool_sketches
+
+__all__ = [
+    "GAUSSIANS",
+    "LEVELS",
+    "CalibrationConfig",
+    "CalibrationError",
+    "DriftConfig",
+    "DriftReport",
+    "DriftState",
+    "DriftWatch",
+    "Moments",
+    "Reference",
+    "SiteCalibration",
+    "Sketch",
+    "Verdict",
+    "added",
+    "check_sums",
+    "decide",
+    "from_json",
+    "gaussians",
+    "pool_moments",
+    "pool_sketches",
+    "reference",
+    "square",
+    "sums_by_class",
+    "to_json",
+]

@@ -1,0 +1,88 @@
+"""The Mahalanobis distance of features to Gaussians of the known classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fedlmd.calibration import GAUSSIANS, square
+from fedlmd.detection.features import Features
+
+
+class ClassGaussians(NamedTuple):
+    """A Gaussian for the features of each class.
+
+    Args:
+        counts: images that it was fitted to; a class without any is left out.
+        means: of their features.
+        covariances: of their features.
+    """
+
+    counts: Float[Tensor, " k"]
+    means: Float[Tensor, "k d"]
+    covariances: Float[Tensor, "k d d"]
+
+
+@final
+class Mahalanobis:
+    """Mahalanobis distance to the nearest class (Lee et al. 2018, eq. 2, its root), each with its own covariance.
+
+    A covariance of few images is uncertain. It is shrunk towards the mean covariance of all classes by d / (n + d), n
+    being the images of the class and d the size of the features, and then towards a sphere of the same total variance
+    by ``shrinkage`` (Friedman 1989, eq. 16 and 18: regularised discriminant analysis).
+
+    Args:
+        features: images to feature vectors.
+        gaussians: of known images' features.
+        shrinkage: in (0, 1].
+
+    Raises:
+        ValueError: when no class has an image, or the features of none vary.
+    """
+
+    def __init__(self, features: Features, gaussians: ClassGaussians, shrinkage: float = 0.1) -> None:
+        self.features = features
+        present = gaussians.counts > 0
+        counts, self.means, covariances = (part[present].double() for part in gaussians)
+        shared = (counts[:, None, None] * covariances).sum(0) / counts.sum()
+        if not present.any() or not shared.diagonal().sum() > 0:
+            raise ValueError("there are no images whose features vary; a Mahalanobis distance needs some of each class")
+        size = covariances.shape[1]
+        weight = (size / (counts + size))[:, None, None]
+        mixed = (1 - weight) * covariances + weight * shared
+        sphere = torch.eye(size, dtype=shared.dtype, device=shared.device)
+        spheres = mixed.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * sphere
+        shrunk = (1 - shrinkage) * mixed + shrinkage * spheres
+        # By numpy: torch's own inverse takes minutes where two threads share a busy processor.
+        self.precisions = torch.from_numpy(np.linalg.inv(shrunk.cpu().numpy())).to(shared.device)
+
+    @torch.inference_mode()
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """The smallest of the distances, 0 or more."""
+        offsets = self.features(images).double() - self.means[:, None]
+        squared = ((offsets @ self.precisions) * offsets).sum(2)
+        return squared.amin(0).clamp(min=0).sqrt().float()
+
+
+def class_gaussians(weights: Mapping[str, Any]) -> ClassGaussians | None:
+    """The Gaussians that a release holds beside its weights; None where there are none.
+
+    Raises:
+        ValueError: when some are missing or broken, or do not fit each other.
+    """
+    parts = {n.removeprefix(GAUSSIANS): np.asarray(v) for n, v in weights.items() if n.startswith(GAUSSIANS)}
+    if not parts:
+        return None
+    shapes = [parts[name].shape if name in parts else None for name in ClassGaussians._fields]
+    classes, size = shapes[1] if shapes[1] is not None and len(shapes[1]) == 2 else (0, 0)
+    if shapes != [(classes,), (classes, size), (classes, size * (size + 1) // 2)]:
+        raise ValueError(f"the Gaussians of the embeddings do not fit each other: they have the shapes {shapes}")
+    if not all(np.isfinite(part).all() for part in parts.values()) or not parts["counts"].sum() > 0:
+        raise ValueError("the Gaussians of the embeddings are broken: they are not finite, or of no image")
+    parts["covariances"] = square(parts["covariances"], size)
+    return ClassGaussians(**{name: torch.from_numpy(part.astype(np.float32)) for name, part in parts.items()})

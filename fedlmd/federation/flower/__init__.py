@@ -1,0 +1,1 @@
+"""Flower's processes: started, supervised, followed. Flower's command line."""

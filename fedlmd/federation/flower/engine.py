@@ -1,0 +1,176 @@
+"""Starts, watches and follows Flower's processes of a server: the SuperLink and the SuperExec."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fedlmd.federation.events import EventLog, follow_events
+from fedlmd.federation.flower.processes import (
+    EngineError,
+    SupervisedProcess,
+    check_port,
+    flower_environment,
+    program,
+)
+from fedlmd.federation.flower.run_commands import LINK, RunCommands, RunStatus, read_run_id
+
+FAB = Path(__file__).parent / "fab"
+# Seconds that a run may take to start before Flower is asked for its status, and between two such calls.
+START_SECONDS = 15.0
+
+
+class ServerEngine:
+    """Flower's server on this machine.
+
+    Args:
+        home: folder of the node; gets ``flower/`` (Flower's state) and ``logs/``.
+        host: address at which workers reach the server.
+        port: its port.
+    """
+
+    def __init__(self, home: Path, host: str, port: int) -> None:
+        self.home, self.host, self.port = home.absolute(), host, port
+        self.environment = flower_environment(self.home, host)
+        self.commands = RunCommands(self.home, self.environment)
+        self._processes: list[SupervisedProcess] = []
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start the server's processes and return when the server responds.
+
+        Raises:
+            EngineError: when the port is in use, or the server does not respond within ``timeout`` seconds.
+        """
+        check_port(self.host, self.port)
+        secret = self._prepare()
+        superlink = [program("flower-superlink"), "--insecure", "--host", self.host, "--port", str(self.port)]
+        superlink += ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
+        superlink += ["--database", str(self.home / "flower" / "state.db"), "--disable-runtime-dependency-installation"]
+        superexec = [program("flower-superexec"), "--insecure", "--runtime-api-address", self.local_address]
+        superexec += ["--superexec-auth-secret-file", str(secret)]
+        link = self._launch("superlink", superlink)
+        try:
+            self._wait_for_health(link, timeout)
+        except EngineError:
+            self.stop()
+            raise
+        self._launch("superexec", superexec)
+
+    def stop(self) -> None:
+        """End the server's processes and the runs that they carry out."""
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+
+    @property
+    def local_address(self) -> str:
+        """The "host:port" at which this machine reaches the server."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host  # noqa: S104 - compared, not bound
+        return f"{host}:{self.port}"
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Process ids by the programs' names."""
+        return {process.log.stem: process.pid for process in self._processes}
+
+    def submit(self, run_dir: Path, app: Path = FAB) -> str:
+        """Start the run whose plan is in a folder; returns Flower's id for it. Takes about 2 seconds.
+
+        Args:
+            run_dir: the run's folder.
+            app: folder of the Flower app that carries it out, which gets the run's folder as "run-dir" in its config.
+
+        Raises:
+            EngineError: when Flower does not accept the run.
+        """
+        return self.commands.submit(run_dir, app)
+
+    def stop_run(self, run_dir: Path) -> None:
+        """Stop the run in a folder; its processes end some seconds later.
+
+        Raises:
+            EngineError: when Flower does not know the run.
+        """
+        run_id, events = read_run_id(run_dir), EventLog(run_dir)
+        # Before the run's process, which fails when Flower stops the run, can write a final event of its own.
+        if not events.final():
+            events.append("stopped", reason="the run was stopped")
+        self.commands.stop(run_id)
+
+    def status(self, run_dir: Path) -> RunStatus:
+        """Flower's status of the run in a folder. Costs a second of processor time: call rarely. Raises EngineError."""
+        return self.commands.status(run_dir)
+
+    def follow(self, run_dir: Path, silence: float = 3.0) -> Iterator[dict[str, Any]]:
+        """Yield a run's events as they are written, up to and with the one that ends it: finished, failed or stopped.
+
+        When the run's process died without a final event, that event is written here.
+
+        Args:
+            run_dir: the run's folder.
+            silence: seconds without an event after which the process is checked.
+        """
+        events, checked = EventLog(run_dir), time.monotonic()
+        for event in follow_events(events.path, silence):
+            if event is not None:
+                yield event
+            elif not events.is_held() and (events.has_started() or time.monotonic() - checked > START_SECONDS):
+                checked = time.monotonic()
+                self._settle(run_dir, events)
+
+    def _settle(self, run_dir: Path, events: EventLog) -> None:
+        """Write the final event of a run whose process is gone, unless that may still write it."""
+        # The process may just have ended well: it writes its final event before it releases the lock.
+        if events.final():
+            return
+        events.mend()
+        started, status = events.has_started(), RunStatus("unknown")
+        try:
+            status = self.status(run_dir)
+            if started and not status.finished:
+                self.commands.stop(read_run_id(run_dir))
+        except EngineError as error:
+            status = RunStatus(status.status, str(error))
+        if started or status.finished:
+            reason = f"the run's process ended without a final event; Flower says {status.status} ({status.details})"
+            # On a full disk the next check tries again.
+            with suppress(OSError):
+                events.append("failed", reason=reason, kind="ProcessDied")
+
+    def _prepare(self) -> Path:
+        """Write Flower's configuration and the SuperExec's secret; returns the secret's file."""
+        flower = self.home / "flower"
+        flower.mkdir(parents=True, exist_ok=True)
+        (self.home / "logs").mkdir(exist_ok=True)
+        config = f'[superlink]\ndefault = "{LINK}"\n\n[superlink.{LINK}]\naddress = "{self.local_address}"\n'
+        (flower / "config.toml").write_text(config + "insecure = true\n", encoding="utf-8")
+        secret = flower / "superexec.secret"
+        if not secret.exists():
+            secret.touch(mode=0o600)
+            secret.write_bytes(secrets.token_bytes(32))
+        return secret
+
+    def _launch(self, name: str, command: list[str]) -> SupervisedProcess:
+        process = SupervisedProcess(command, self.environment, self.home / "logs" / f"{name}.log", self.home)
+        self._processes.append(process)
+        process.start()
+        return process
+
+    def _wait_for_health(self, link: SupervisedProcess, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while time.monotonic() < deadline:
+            try:
+                with opener.open(f"http://{self.local_address}/health", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+            if link.starts > 2:
+                break
+        raise EngineError(f"Flower's server does not respond; {link.log} ends with: {link.log_tail()}")

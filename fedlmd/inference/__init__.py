@@ -1,0 +1,26 @@
+"""From a release to predictions: detectors, predictor, evaluation, figures."""
+
+from fedlmd.inference.detectors import detector_inputs, detectors
+from fedlmd.inference.evaluation import Report, examine
+from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, png
+from fedlmd.inference.prediction import Prediction
+from fedlmd.inference.predictor import CLASS, Predictor, references
+from fedlmd.inference.self_test import self_test_outputs, self_test_scores
+
+__all__ = [
+    "CLASS",
+    "Prediction",
+    "Predictor",
+    "Report",
+    "Row",
+    "channels_last",
+    "detector_inputs",
+    "detectors",
+    "examine",
+    "gallery",
+    "heat_map",
+    "png",
+    "references",
+    "self_test_outputs",
+    "self_test_scores",
+]

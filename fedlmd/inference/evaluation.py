@@ -1,0 +1,72 @@
+"""Evaluation of a release: accuracy on known images, separation of unknown ones, false alarms at its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+
+from fedlmd.data import LabelledImages, some
+from fedlmd.detection import Separation, separation
+from fedlmd.inference.predictor import Predictor
+from fedlmd.progress import Progress
+from fedlmd.release import VERDICT
+from fedlmd.training import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class Report:
+    """The measurements of a release.
+
+    Args:
+        classification: accuracy and loss on all known images.
+        known: how many known images were scored.
+        unknown: how many unknown images were scored.
+        alpha: the chosen false-alarm rate.
+        false_alarm_rate: share of known images that were called unknown.
+        detection_rate: share of unknown images that were called unknown.
+        separations: threshold-free metrics of every score, by its name; "verdict" is the fused one.
+    """
+
+    classification: Evaluation
+    known: int
+    unknown: int
+    alpha: float
+    false_alarm_rate: float
+    detection_rate: float
+    separations: dict[str, Separation]
+
+
+def examine(
+    predictor: Predictor, known: LabelledImages, unknown: LabelledImages, *, most: int = 1000, batch_size: int = 50
+) -> Generator[Progress, None, Report]:
+    """Measure a release; the generator returns the report.
+
+    Args:
+        predictor: the release.
+        known: images of the release's labels that it was not trained on, indices as in the release.
+        unknown: images of anything else.
+        most: of each kind, at most so many are scored; accuracy is measured on all.
+        batch_size: images scored at once.
+    """
+    classification = evaluate(predictor.networks.classifier, known)
+    batches = [torch.split(images.images(), batch_size) for images in (some(known, most), some(unknown, most))]
+    scored = []
+    for done, images in enumerate(batches[0] + batches[1], 1):
+        scored.append(predictor.scores(images, predictor.choices))
+        yield Progress("scoring", done, len(batches[0] + batches[1]))
+    inside, outside = (
+        {name: torch.cat([scores[name] for scores in part]) for name in predictor.choices}
+        for part in (scored[: len(batches[0])], scored[len(batches[0]) :])
+    )
+    threshold = predictor.references[VERDICT].threshold(predictor.alpha)
+    return Report(
+        classification=classification,
+        known=len(inside[VERDICT]),
+        unknown=len(outside[VERDICT]),
+        alpha=predictor.alpha,
+        false_alarm_rate=float((inside[VERDICT] > threshold).float().mean()),
+        detection_rate=float((outside[VERDICT] > threshold).float().mean()),
+        separations={name: separation(inside[name], outside[name]) for name in predictor.choices},
+    )

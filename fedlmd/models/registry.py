@@ -1,0 +1,10 @@
+"""The networks that a run can name; other packages add theirs as entry points of the groups below."""
+
+from __future__ import annotations
+
+from fedlmd.choices import Registry
+from fedlmd.models.classifier import CNN, Classifier
+from fedlmd.models.denoiser import DenoiserNetwork, UNet
+
+CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier", "fedlmd.classifiers", {"cnn": CNN})
+DENOISERS: Registry[type[DenoiserNetwork]] = Registry("denoiser", "fedlmd.denoisers", {"unet": UNet})

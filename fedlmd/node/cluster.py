@@ -1,0 +1,156 @@
+"""A cluster on this machine: a server and its workers as local processes, each a ``fedlmd serve``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from fedlmd.federation.flower.processes import SupervisedProcess
+from fedlmd.service.client import NodeClient, NodeError
+
+START_SECONDS = 120.0
+
+# A node that has died so many times does not start.
+DEATHS = 2
+
+
+class ClusterError(RuntimeError):
+    """A node did not start; the message names it and has its log tail."""
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """Name and ports of one node of a local cluster.
+
+    Args:
+        name: "server" or the worker's name.
+        port: of its REST service.
+        flower_port: of Flower's processes: at the server for the workers, at a worker for its own.
+        worker: share of the data, from 0; None for the server.
+    """
+
+    name: str
+    port: int
+    flower_port: int
+    worker: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the REST service."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@final
+class Cluster:
+    """Starts and stops the nodes of a cluster.
+
+    Args:
+        home: folder that gets one folder for each node.
+        settings: TOML file that every node reads.
+        ports: of the REST services, the server's first, then one for each worker.
+        deaths: so many times may a node die before it is said not to start.
+    """
+
+    def __init__(self, home: Path, settings: Path, ports: tuple[int, ...], *, deaths: int = DEATHS) -> None:
+        self.home, self.settings, self.deaths = home.absolute(), settings.absolute(), deaths
+        self.server = NodePlace("server", ports[0], free_port())
+        self.workers = [
+            NodePlace(f"client{worker + 1}", port, free_port(), worker) for worker, port in enumerate(ports[1:])
+        ]
+        self.processes: dict[str, SupervisedProcess] = {}
+
+    @property
+    def nodes(self) -> list[NodePlace]:
+        """The server and the workers."""
+        return [self.server, *self.workers]
+
+    def start(self) -> None:
+        """Start all nodes and return when all respond.
+
+        Raises:
+            ClusterError: when a port is taken or a node does not respond in time.
+        """
+        for node in self.nodes:
+            if not is_free(node.port):
+                raise ClusterError(f"port {node.port} is taken; stop what listens there, or choose other ports")
+        for node in self.nodes:
+            home = self.home / node.name
+            (home / "logs").mkdir(parents=True, exist_ok=True)
+            process = SupervisedProcess(self.command(node), self.environment, home / "logs" / "node.log", home)
+            self.processes[node.name] = process
+            process.start()
+        deadline = time.monotonic() + START_SECONDS
+        for node in self.nodes:
+            self.wait_for(node, deadline)
+
+    def wait_for(self, node: NodePlace, deadline: float) -> None:
+        """Wait until a node responds."""
+        process = self.processes[node.name]
+        while True:
+            try:
+                NodeClient(node.url, timeout=2.0).health()
+            except NodeError:
+                if time.monotonic() > deadline or process.starts > self.deaths:
+                    raise ClusterError(f"{node.name} did not start; its log ends with: {process.log_tail()}") from None
+                time.sleep(0.2)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop all nodes, the workers first."""
+        for node in reversed(self.nodes):
+            if node.name in self.processes:
+                self.processes.pop(node.name).stop()
+
+    def command(self, node: NodePlace) -> list[str]:
+        """The command that starts a node."""
+        role = "server" if node.worker is None else "worker"
+        options = {
+            "role": role,
+            "name": node.name,
+            "home": self.home / node.name,
+            "settings": self.settings,
+            "port": node.port,
+            "superlink": f"127.0.0.1:{self.server.flower_port}",
+            "worker": node.worker or 0,
+            "flower-port": node.flower_port,
+            "threads": self.threads,
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        return [sys.executable, "-m", "fedlmd.cli", "serve", *arguments]
+
+    @property
+    def threads(self) -> int:
+        """Threads of each node: its share of the cores."""
+        return max(1, (os.cpu_count() or 1) // max(1, len(self.workers)))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the nodes' processes."""
+        # Waiting threads must not use the cores that other nodes need; with fewer arenas freed memory is given back.
+        lean = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"}
+        return {**os.environ, **lean}
+
+
+def free_port() -> int:
+    """A port at which no process listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    """Whether no process listens at a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

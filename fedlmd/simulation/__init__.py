@@ -1,0 +1,1 @@
+"""A federation of many workers on one machine, by Flower's simulation engine."""

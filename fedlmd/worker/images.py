@@ -1,0 +1,87 @@
+"""A worker's images: where they are, and how they are divided into training, calibration and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from fedlmd.data import DataConfig, DataError, LabelledImages, Split, label_names, load, partition, split_held_back
+from fedlmd.settings import Settings
+
+
+@dataclass(frozen=True)
+class WorkerImages:
+    """A worker's images, no image in two of the three.
+
+    Args:
+        training: for training the networks.
+        held_back: for calibrating the detectors.
+        evaluation: for measuring the accuracy.
+    """
+
+    training: LabelledImages
+    held_back: LabelledImages
+    evaluation: LabelledImages
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Where a worker's images are, and where it keeps releases and state.
+
+    Args:
+        name: the worker's name in logs, metrics and releases.
+        data: its source and its share of it.
+        worker: which share, from 0.
+        root: the folder that paths in requests must lie in; None allows any.
+        releases: the folder that releases are installed in; None for a worker that keeps none.
+        state: the folder of its client state; None keeps that in its process alone.
+        load: loads a source, as ``fedlmd.data.load`` does.
+    """
+
+    name: str
+    data: DataConfig = field(default_factory=DataConfig)
+    worker: int = 0
+    root: Path | None = None
+    releases: Path | None = None
+    state: Path | None = None
+    load: Callable[..., LabelledImages] = field(default=load, repr=False, compare=False)
+
+    def images(
+        self, settings: Settings, *, training: str | None = None, evaluation: str | None = None, complete: bool = False
+    ) -> WorkerImages:
+        """Load the worker's images of a run's labels; class indices are the run's.
+
+        Args:
+            settings: labels, image size, channels and seed of the run.
+            training: another source to train on than the worker's.
+            evaluation: another source to evaluate on.
+            complete: refuse when a label has no image here. In a federation a worker may lack some labels.
+
+        Raises:
+            DataError: when a source cannot be read, or lacks all of the labels, or one that must be there.
+        """
+        training_split = self.split(settings, "train", training or self.data.source, complete)
+        evaluated = self.split(settings, "eval", evaluation or training or self.data.source, complete)
+        kept, held_back = split_held_back(training_split, self.data.held_back, settings.seed)
+        return WorkerImages(kept, held_back, evaluated)
+
+    def split(self, settings: Settings, which: Split, source: str, complete: bool = False) -> LabelledImages:
+        """One split of a source: the images of the run's labels and, of the worker's source, of its share."""
+        divided = source == self.data.source and self.data.partition.kind != "none"
+        form = {"image_size": settings.image_size, "channels": settings.channels, "root": self.root}
+        if divided:
+            # A source is divided whole, so that the shares are the same whatever labels a run has.
+            images = partition(self.load(source, which, **form), self.data.partition, self.worker)
+            present = tuple(images.names[index] for index in torch.unique(images.labels).tolist())
+        else:
+            # A run that has no label in common with the source is refused by ``load``, which names what there is.
+            present = label_names(source, which, root=self.root)
+            listed = [label for label in settings.labels if label in present]
+            images = self.load(source, which, **form, labels=listed or settings.labels)
+        missing = [label for label in settings.labels if label not in present]
+        if missing and (complete or len(missing) == len(settings.labels)):
+            raise DataError(f"label {missing[0]!r} has no image at {self.name}; there are {', '.join(present)}")
+        return images.select([label for label in settings.labels if label in present], names=settings.labels)
