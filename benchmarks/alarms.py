@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from benchmarks.federations import DrawnWorker
 from benchmarks.pool import Pool
-from fedlmd.calibration import Reference, SiteCalibration, Sketch, reference
+from fedlmd.calibration import ComparedImages, Reference, Sketch, reference
 
 ALPHAS = (0.01, 0.05, 0.1)
 
-MODES: tuple[SiteCalibration, ...] = ("pooled", "own", "shrunk")
+MODES: tuple[ComparedImages, ...] = ("pooled", "own", "shrunk")
 
 
-def references(workers: Sequence[DrawnWorker], mode: SiteCalibration, losses: bool = False) -> list[Reference]:
+def references(workers: Sequence[DrawnWorker], mode: ComparedImages, losses: bool = False) -> list[Reference]:
     """What each worker compares with: its verdict's scores, or with ``losses`` the cross-entropy of true labels."""
     sketches = {}
     for number, worker in enumerate(workers):
@@ -41,8 +41,8 @@ class Run:
 
     calibration: tuple[int, ...]
     test: tuple[int, ...]
-    alarms: dict[tuple[SiteCalibration, float], tuple[int, ...]]
-    detected: dict[tuple[SiteCalibration, float], dict[str, float]]
+    alarms: dict[tuple[ComparedImages, float], tuple[int, ...]]
+    detected: dict[tuple[ComparedImages, float], dict[str, float]]
 
     @classmethod
     def of(cls, workers: Sequence[DrawnWorker], unknown: Mapping[str, Pool]) -> Run:
@@ -63,7 +63,7 @@ class Run:
         return cls(calibration, test, alarms, detected)
 
 
-def summary(runs: Sequence[Run], mode: SiteCalibration, alpha: float) -> dict[str, Any]:
+def summary(runs: Sequence[Run], mode: ComparedImages, alpha: float) -> dict[str, Any]:
     """All runs under one calibration and one alpha: rates of the whole and of each worker, and who is outside."""
     workers, outside_in_one_run = [], 0
     for worker in range(len(runs[0].test)):

@@ -142,7 +142,7 @@ def cost_table(result: Mapping[str, Any]) -> str:
     return table(["cost", "figure"], rows)
 
 
-MODES = {"pooled": "all sites alike", "own": "the site's own", "shrunk": "own, shrunk"}
+MODES = {"pooled": "all workers alike", "own": "the worker's own", "shrunk": "own, shrunk"}
 UNKNOWN = {"unknown": "unknown digits", "fashion": "Fashion-MNIST", "notmnist": "notMNIST"}
 
 

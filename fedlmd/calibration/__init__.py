@@ -2,7 +2,7 @@
 
 from fedlmd.calibration.class_gaussians import GAUSSIANS, added, check_sums, gaussians, square, sums_by_class
 from fedlmd.calibration.config import CalibrationConfig
-from fedlmd.calibration.conformal import Reference, SiteCalibration, Verdict, decide, reference
+from fedlmd.calibration.conformal import ComparedImages, Reference, Verdict, decide, reference
 from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
 from fedlmd.calibration.drift_state import from_json, to_json
 from fedlmd.calibration.moments import CalibrationError, Moments, pool_moments
@@ -13,13 +13,13 @@ __all__ = [
     "LEVELS",
     "CalibrationConfig",
     "CalibrationError",
+    "ComparedImages",
     "DriftConfig",
     "DriftReport",
     "DriftState",
     "DriftWatch",
     "Moments",
     "Reference",
-    "SiteCalibration",
     "Sketch",
     "Verdict",
     "added",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fedlmd.calibration.conformal import SiteCalibration
+from fedlmd.calibration.conformal import ComparedImages
 from fedlmd.choices import between
 
 
@@ -25,7 +25,7 @@ class CalibrationConfig:
     alpha: float = 0.05
     images: int = 500
     described: int = 8000
-    sites: SiteCalibration = "shrunk"
+    sites: ComparedImages = "shrunk"
     alpha_uncertain: float = 0.2
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 
 from fedlmd.calibration.sketch import Sketch, p_value_at, threshold_at
 
-SiteCalibration = Literal["pooled", "own", "shrunk"]
+ComparedImages = Literal["pooled", "own", "shrunk"]
 """Whose images a worker compares new ones with."""
 
 Verdict = Literal["known", "unknown", "uncertain"]
@@ -68,7 +68,7 @@ class Reference:
 
 
 def reference(
-    sketches: Mapping[str, Sketch], worker: str | None, how: SiteCalibration = "shrunk", kappa: float = KAPPA
+    sketches: Mapping[str, Sketch], worker: str | None, how: ComparedImages = "shrunk", kappa: float = KAPPA
 ) -> Reference:
     """What new images at a worker are compared with.
 
