@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlmd.calibration import DriftConfig, DriftWatch, Sketch
-from fedlmd.calibration.sketch import p_value_at
+from fedlmd.calibration import DriftConfig, DriftWatch, Reference, Sketch
 
 SHARES = (0.05, 0.1, 0.2)
 """Shares of unknown images in a stream that drifts."""
@@ -85,7 +84,8 @@ def p_values(
     order = np.random.default_rng([seed, calibration]).permutation(len(known))
     sketch = Sketch.of(known[order[:calibration]])
     left = known[order[calibration:]]
-    return p_value_at(sketch.points, sketch.tails, left), p_value_at(sketch.points, sketch.tails, unknown)
+    reference = Reference.of_sketch(sketch)
+    return reference.p_values(left), reference.p_values(unknown)
 
 
 def stream(of_known: np.ndarray, of_unknown: np.ndarray, share: float, seed: int, length: int = LONGEST) -> Stream:

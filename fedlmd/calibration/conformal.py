@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
@@ -9,7 +10,8 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Float, Float64
 
-from fedlmd.calibration.sketch import Sketch, p_value_at, threshold_at
+from fedlmd.calibration.moments import CalibrationError
+from fedlmd.calibration.sketch import Sketch
 
 ComparedImages = Literal["pooled", "own", "shrunk"]
 """Whose images a worker compares new ones with."""
@@ -50,21 +52,30 @@ class Reference:
         total = sum(weight * sketch.count for sketch, weight in parts)
         return cls(points, (1 + above) / (1 + total), int(total))
 
+    @classmethod
+    def of_sketch(cls, sketch: Sketch) -> Reference:
+        """The reference of a single sketch, each of its images counting once."""
+        return cls.of([(sketch, 1.0)])
+
     def threshold(self, alpha: float) -> float:
         """The score above which the p-value is at most ``alpha``; infinite where there are too few images for that.
 
         Raises:
             CalibrationError: when alpha is out of (0, 1).
         """
-        return threshold_at(self.points, self.tails, alpha)
+        if not 0 < alpha < 1:
+            raise CalibrationError(f"the false-alarm rate is {alpha}; it lies strictly between 0 and 1")
+        first = np.flatnonzero(self.tails <= alpha)
+        return float(self.points[first[0]]) if len(first) else math.inf
 
     def p_value(self, score: float) -> float:
         """The p-value of a score, in (0, 1]: at most alpha exactly where the score exceeds ``threshold(alpha)``."""
         return float(self.p_values(np.asarray(score, dtype=np.float64)))
 
     def p_values(self, scores: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-        """The p-values of many scores, in their shape."""
-        return p_value_at(self.points, self.tails, scores)
+        """The p-values of many scores, in their shape, by the same steps as ``threshold``."""
+        below = np.searchsorted(self.points, scores, side="left")
+        return np.asarray(np.concatenate([[1.0], self.tails])[below])
 
 
 def reference(

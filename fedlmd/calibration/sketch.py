@@ -9,13 +9,12 @@ of two scores belong to the same image. This is no differential privacy: a worke
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 
 from fedlmd.calibration.moments import CalibrationError
@@ -30,31 +29,6 @@ LEVELS = tuple(i / 100 for i in range(90)) + tuple(i / 1000 for i in range(900, 
 """Levels of a sketch: finest near 1, where thresholds lie."""
 
 
-def threshold_at(points: Float64[np.ndarray, " k"], tails: Float64[np.ndarray, " k"], alpha: float) -> float:
-    """The lowest of the points above which every score has a p-value of at most ``alpha``; infinite without one.
-
-    Args:
-        points: scores, rising.
-        tails: p-value of the scores right above each point, falling.
-        alpha: the false-alarm rate.
-
-    Raises:
-        CalibrationError: when alpha is out of (0, 1).
-    """
-    if not 0 < alpha < 1:
-        raise CalibrationError(f"the false-alarm rate is {alpha}; it lies strictly between 0 and 1")
-    first = np.flatnonzero(tails <= alpha)
-    return float(points[first[0]]) if len(first) else math.inf
-
-
-def p_value_at(
-    points: Float64[np.ndarray, " k"], tails: Float64[np.ndarray, " k"], scores: Float[np.ndarray, "*shape"]
-) -> Float64[np.ndarray, "*shape"]:
-    """The p-values of scores, by the steps of ``threshold_at``: at most alpha exactly above the threshold."""
-    below = np.searchsorted(points, scores, side="left")
-    return np.asarray(np.concatenate([[1.0], tails])[below])
-
-
 @dataclass(frozen=True)
 class Sketch:
     """A score's distribution over known images in few numbers, from which conformal p-values are made.
@@ -62,7 +36,7 @@ class Sketch:
     If the images that it was made from and a new known image are exchangeable (drawn alike: same worker, same camera,
     same mix of labels, in any order), then over all draws of both the new image's p-value is at most alpha with a
     probability of at most alpha, for every alpha, every count and every kind of score (Vovk et al. 2005; Bates et al.
-    2023, section 2). ``p_value`` is (1 + number of calibration images that score no lower) / (1 + count); where the
+    2023, section 2). The p-value is (1 + number of calibration images that score no lower) / (1 + count); where the
     sketch leaves that number open, it takes the highest possible one. That holds on average over calibrations: the rate
     of a given one is drawn from Beta(k, count + 1 - k), k = floor(alpha (count + 1)), which for 200 images and an alpha
     of 0.05 lies between 0.019 and 0.097 in 99 of 100 cases. Strictly, the score must not depend on these images, but
@@ -99,6 +73,11 @@ class Sketch:
         values = rising[ranks - 1]
         return cls(count, tuple(float(value) for value in values))
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Sketch:
+        """The sketch that a card or a message holds. Raises KeyError or TypeError where it is none."""
+        return cls(entry["count"], tuple(entry["values"]))
+
     @property
     def ranks(self) -> Int64[np.ndarray, " k"]:
         """How many of the images score no higher than each value, at least."""
@@ -109,30 +88,10 @@ class Sketch:
         """The values as an array."""
         return np.asarray(self.values, dtype=np.float64)
 
-    @property
-    def tails(self) -> Float64[np.ndarray, " k"]:
-        """The p-value of the scores right above each value."""
-        return np.asarray((1 + self.count - self.ranks) / (1 + self.count))
-
     def above(self, points: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
         """How many of the images score higher than each of some points, at most."""
         upto = np.searchsorted(self.points, points, side="right")
         return self.count - np.concatenate([[0], self.ranks])[upto]
-
-    def threshold(self, alpha: float) -> float:
-        """The score above which the p-value is at most ``alpha``: infinite with fewer than 1 / alpha - 1 images.
-
-        Raises:
-            CalibrationError: when alpha is out of (0, 1).
-        """
-        return threshold_at(self.points, self.tails, alpha)
-
-    def p_value(self, score: float) -> float:
-        """Share of known images that score no lower, the new one counted, in (0, 1].
-
-        It is at most alpha exactly where the score exceeds ``threshold(alpha)``.
-        """
-        return float(p_value_at(self.points, self.tails, np.asarray(score, dtype=np.float64)))
 
 
 def ranks_at(levels: tuple[float, ...], count: int) -> Int64[np.ndarray, " k"]:

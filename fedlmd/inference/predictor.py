@@ -54,7 +54,7 @@ class Predictor:
             # All that a prediction needs is read now, so that a wrong card is refused when it is loaded. The threshold
             # of the self-test is that of all workers' images alike, as it was when the release was made.
             pooled = calibration["sketches"][VERDICT]
-            self.pooled_threshold = Sketch(pooled["count"], tuple(pooled["values"])).threshold(self.alpha)
+            self.pooled_threshold = Reference.of_sketch(Sketch.from_json(pooled)).threshold(self.alpha)
             _ = [self.scale[name] for name in self.settings.detector.verdict]
         except KeyError as error:
             raise ReleaseError(f"the card of release {release.id} is incomplete: {error} is missing") from None
@@ -208,6 +208,6 @@ def references(calibration: Mapping[str, Any], worker: str | None, settings: Set
     by_score = {}
     for name, pooled in calibration["sketches"].items():
         own = {who: sketches[name] for who, sketches in calibration.get("sites", {}).items() if name in sketches}
-        parts = {who: Sketch(entry["count"], tuple(entry["values"])) for who, entry in (own or {"": pooled}).items()}
+        parts = {who: Sketch.from_json(entry) for who, entry in (own or {"": pooled}).items()}
         by_score[name] = reference(parts, worker, settings.calibration.sites)
     return by_score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fedlmd.calibration import Sketch, gaussians
+from fedlmd.calibration import Reference, Sketch, gaussians
 from fedlmd.detection import class_gaussians
 from fedlmd.models import build
 from fedlmd.progress import Result, Work
@@ -60,5 +60,8 @@ def certify(config: WorkerConfig, settings: Settings, weights: Weights, images: 
     alpha, sketches = settings.calibration.alpha, scores.sketches(settings, scale)
     calibration = {"alpha": alpha, "moments": scale, "sketches": sketches, "workers": [config.name]}
     metrics = {"accuracy": accuracy["mean"], "loss": loss["mean"], "images": accuracy["count"]}
-    test = SelfTest.of(scores.self_test_scores(settings, scale), Sketch(**sketches[VERDICT]).threshold(alpha))
+    test = SelfTest.of(
+        scores.self_test_scores(settings, scale),
+        Reference.of_sketch(Sketch.from_json(sketches[VERDICT])).threshold(alpha),
+    )
     return Result({"calibration": calibration, "metrics": metrics, "self_test": test.to_json()})

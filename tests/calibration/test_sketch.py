@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedlmd.calibration import LEVELS, CalibrationError, Moments, Sketch, pool_moments, pool_sketches
+from fedlmd.calibration import LEVELS, CalibrationError, Moments, Reference, Sketch, pool_moments, pool_sketches
 from fedlmd.calibration.sketch import mixture_quantiles
 from fedlmd.detection import fuse, moments_of
 
@@ -17,6 +17,11 @@ PERCENTS = tuple(percent / 100 for percent in range(101))
 def pooled(parts):
     """Moments of all parts together, by the function that pools those of every score."""
     return Moments(**pool_moments([{"score": asdict(part)} for part in parts])["score"])
+
+
+def compared(scores):
+    """What new scores are compared with when these make the sketch."""
+    return Reference.of_sketch(Sketch.of(scores))
 
 
 def drawn(count, seed=0):
@@ -85,8 +90,7 @@ def test_new_images_raise_alarms_at_the_promised_rate_and_not_far_below(alpha, c
     rates = []
     for _ in range(400):
         # Uniform scores: the share of new images above a threshold is known without drawing them.
-        sketch = Sketch.of(torch.rand(count, generator=generator))
-        rates.append(1 - sketch.threshold(alpha))
+        rates.append(1 - compared(torch.rand(count, generator=generator)).threshold(alpha))
     # One observed score is worth 1 / (n + 1); "higher" quantiles may cost one, the sketch's step another.
     assert np.mean(rates) <= alpha + 3 * np.std(rates) / math.sqrt(len(rates))
     assert np.mean(rates) >= alpha - 2 / (count + 1) - 3 * np.std(rates) / math.sqrt(len(rates))
@@ -95,39 +99,39 @@ def test_new_images_raise_alarms_at_the_promised_rate_and_not_far_below(alpha, c
 def test_the_threshold_does_not_depend_on_the_scores_distribution():
     uniform = torch.rand(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rates = [
-        float((uniform.exp() > Sketch.of(uniform.exp()).threshold(0.05)).double().mean()),
-        float((uniform > Sketch.of(uniform).threshold(0.05)).double().mean()),
+        float((uniform.exp() > compared(uniform.exp()).threshold(0.05)).double().mean()),
+        float((uniform > compared(uniform).threshold(0.05)).double().mean()),
     ]
     assert rates[0] == rates[1]
 
 
 @pytest.mark.parametrize(("count", "alpha"), [(2, 0.05), (18, 0.05), (98, 0.01)])
 def test_with_too_few_images_no_finite_threshold_keeps_the_promise(count, alpha):
-    assert Sketch.of(drawn(count)).threshold(alpha) == math.inf
+    assert compared(drawn(count)).threshold(alpha) == math.inf
 
 
 @pytest.mark.parametrize(("count", "alpha"), [(19, 0.05), (99, 0.01), (9, 0.1)])
 def test_with_just_enough_images_the_threshold_is_the_highest_score(count, alpha):
     scores = drawn(count)
-    assert Sketch.of(scores).threshold(alpha) == scores.max().item()
+    assert compared(scores).threshold(alpha) == scores.max().item()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 2.0, math.nan])
 def test_a_false_alarm_rate_out_of_range_is_refused(alpha):
     with pytest.raises(CalibrationError, match="lies strictly between 0 and 1"):
-        Sketch.of(drawn(50)).threshold(alpha)
+        compared(drawn(50)).threshold(alpha)
 
 
 def test_p_values_of_new_in_domain_images_are_about_uniform():
-    sketch = Sketch.of(drawn(2000))
-    values = np.array([sketch.p_value(float(score)) for score in drawn(2000, seed=1)])
+    reference = compared(drawn(2000))
+    values = np.array([reference.p_value(float(score)) for score in drawn(2000, seed=1)])
     for share in (0.01, 0.05, 0.25, 0.5, 0.9):
         assert np.mean(values <= share) == pytest.approx(share, abs=0.04)
 
 
 def test_p_values_fall_with_the_score_and_stay_above_nought():
-    sketch = Sketch.of(drawn(99))
-    values = [sketch.p_value(score) for score in np.linspace(-10, 10, 400)]
+    reference = compared(drawn(99))
+    values = [reference.p_value(score) for score in np.linspace(-10, 10, 400)]
     assert (np.diff(values) <= 0).all()
     assert (values[0], values[-1]) == (1, pytest.approx(0.01))
 
@@ -135,9 +139,9 @@ def test_p_values_fall_with_the_score_and_stay_above_nought():
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.3])
 def test_a_verdict_and_its_p_value_agree_on_seen_and_unseen_scores_and_ties(alpha):
     for scores in (drawn(150), drawn(150).round(), torch.full((150,), 3.0)):
-        sketch = Sketch.of(scores)
+        reference = compared(scores)
         for score in [*scores.tolist(), *drawn(50, seed=9).tolist(), -9.0, 3.0, 9.0]:
-            assert (score > sketch.threshold(alpha)) == (sketch.p_value(score) < alpha)
+            assert (score > reference.threshold(alpha)) == (reference.p_value(score) < alpha)
 
 
 @pytest.mark.parametrize(

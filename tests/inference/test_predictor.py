@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedlmd.calibration import LEVELS, Sketch, decide
+from fedlmd.calibration import LEVELS, Reference, Sketch, decide
 from fedlmd.data import load
 from fedlmd.detection import Mahalanobis, Reconstruction, fuse, heat, l2_normalised
 from fedlmd.inference import CLASS, Predictor
@@ -139,7 +139,7 @@ def test_a_prediction_is_made_of_its_parts(predictor, images):
 
 def test_labels_are_plausible_whose_loss_is_usual_for_a_true_label(release, predictor):
     sketch = release.card["calibration"]["sketches"][CLASS]
-    limit = Sketch(sketch["count"], tuple(sketch["values"])).threshold(0.1)
+    limit = Reference.of_sketch(Sketch.from_json(sketch)).threshold(0.1)
     for logits in 3 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)):
         losses = -logits.log_softmax(0)
         assert predictor.plausible(logits, 0.1) == int((losses <= limit).sum())

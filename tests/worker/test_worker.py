@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.calibration import Moments, Sketch, pool_moments
+from fedlmd.calibration import Moments, Reference, Sketch, pool_moments
 from fedlmd.calibration.class_gaussians import added, gaussians
 from fedlmd.data import DataConfig, PartitionConfig, some, to_unit_range
 from fedlmd.detection import class_gaussians, fuse, l2_normalised
@@ -297,9 +297,12 @@ def test_a_worker_with_twenty_images_and_none_of_a_class_keeps_its_false_alarm_r
         assert predictions[0].threshold is not None
         # A tenth of 60, give or take four standard deviations of 20 images.
         assert sum(prediction.is_ood for prediction in predictions) <= 18
-        sketch = Sketch(reply.metrics[VERDICT]["count"], tuple(reply.metrics[VERDICT]["values"]))
+        sketch = Sketch.from_json(reply.metrics[VERDICT])
         factor = 1 + 10 / (sketch.count + 1)
-        assert all(sketch.p_value(prediction.score) <= prediction.p_value * factor + 1e-9 for prediction in predictions)
+        assert all(
+            Reference.of_sketch(sketch).p_value(prediction.score) <= prediction.p_value * factor + 1e-9
+            for prediction in predictions
+        )
 
 
 def test_a_release_of_the_workers_sketches_can_be_installed_at_a_worker(federation, tiny_settings):

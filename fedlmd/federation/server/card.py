@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlmd.calibration import LEVELS, Sketch, pool_moments, pool_sketches
+from fedlmd.calibration import LEVELS, Reference, Sketch, pool_moments, pool_sketches
 from fedlmd.federation.actions import MOMENTS, THRESHOLDS
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
@@ -76,8 +76,8 @@ def finish_release(
     }
     outputs = thresholds[0].weights
     if LOGITS in outputs:
-        sketch = Sketch(sketches[VERDICT]["count"], tuple(sketches[VERDICT]["values"]))
-        card["self_test"] = SelfTest.of(outputs, sketch.threshold(alpha)).to_json()
+        sketch = Sketch.from_json(sketches[VERDICT])
+        card["self_test"] = SelfTest.of(outputs, Reference.of_sketch(sketch).threshold(alpha)).to_json()
     return card
 
 

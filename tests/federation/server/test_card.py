@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedlmd.calibration import LEVELS, Sketch
+from fedlmd.calibration import LEVELS, Reference, Sketch
 from fedlmd.federation.config import FederationConfig
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
@@ -77,7 +77,7 @@ def test_the_servers_threshold_is_the_one_of_predictions(count, alpha):
     plan = Plan("r", "x", {"calibration": {"alpha": alpha}})
     card = finish_release(plan, {}, {}, {"moments": moments, "thresholds": replies})
     pooled = card["calibration"]["sketches"][VERDICT]
-    threshold = Sketch(pooled["count"], tuple(pooled["values"])).threshold(alpha)
+    threshold = Reference.of_sketch(Sketch.from_json(pooled)).threshold(alpha)
     assert card["self_test"]["unknown"] == (replies[0].weights[VERDICT] > threshold).tolist()
 
 
