@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +20,7 @@ from benchmarks.scores import Scores, batch_count, key_of, stored_scores
 from benchmarks.storage import Steps, prefixed
 from benchmarks.tasks import TASKS, Task, available, images_of
 from fedlmd import settings
-from fedlmd.data import LabelledImages, some
+from fedlmd.data import LabelledImages, load, some
 from fedlmd.inference import Predictor
 from fedlmd.models import Networks
 from fedlmd.progress import Progress, Result
@@ -50,6 +50,7 @@ class DetectionBench:
         cost: how costs are measured.
         baselines: settings of the published detectors on the denoiser.
         quick: measure only the task of the shipped release, on few images, without the detectors that take hours.
+        load: loads the images that releases are trained and calibrated on, as ``fedlmd.data.load`` does.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -61,6 +62,7 @@ class DetectionBench:
     cost: CostConfig = field(default_factory=CostConfig)
     baselines: BaselineConfig = field(default_factory=BaselineConfig)
     quick: bool = False
+    load: Callable[..., LabelledImages] = field(default=load, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse unknown names and empty samples."""
@@ -171,7 +173,7 @@ def release_of(task: Task, config: DetectionBench, output: Path) -> Generator[Pr
         if made_with == wanted:
             return release
     old = next((release for made_with, release in stored if trained_alike(made_with, wanted)), None)
-    worker = WorkerConfig("bench", wanted.data)
+    worker = WorkerConfig("bench", wanted.data, load=config.load)
     if old is None:
         result = yield from prefixed(task.release, train_alone(worker, wanted))
         return load_release(save_release(folder, result.metrics["card"], result.weights))

@@ -99,18 +99,18 @@ def test_scores_of_other_images_are_made_anew(measured, quick):
     path.write_bytes(before)
 
 
-def test_a_release_is_trained_once_and_calibrated_anew_for_other_thresholds(small_settings, tmp_path):
-    config = DetectionBench(small_settings)
+def test_a_release_is_trained_once_and_calibrated_anew_for_other_thresholds(small_settings, few, tmp_path):
+    config = DetectionBench(small_settings, load=few.load)
     task = BY_NAME["0123-459"]
     first = drain(release_of(task, config, tmp_path))
     assert first.card["settings"]["labels"] == ["0", "1", "2", "3"]
     assert drain(release_of(task, config, tmp_path)).id == first.id
     rate = replace(small_settings.calibration, alpha=0.2)
-    other = drain(release_of(task, DetectionBench(replace(small_settings, calibration=rate)), tmp_path))
+    other = drain(release_of(task, replace(config, settings=replace(small_settings, calibration=rate)), tmp_path))
     assert other.card["calibration"]["alpha"] == 0.2
     assert other.card["calibrated_from"] == first.id
     assert all((other.weights[name] == of).all() for name, of in first.weights.items())
-    seed = drain(release_of(task, DetectionBench(replace(small_settings, seed=1)), tmp_path))
+    seed = drain(release_of(task, replace(config, settings=replace(small_settings, seed=1)), tmp_path))
     assert "calibrated_from" not in seed.card
     assert len(list_releases(tmp_path / "releases" / "digits-0-3")) == 3
 
