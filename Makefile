@@ -13,10 +13,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 demo: $(VENV)/runtime
 	$(BIN)/fedlmd demo $(ARGS)
 
-# A file's tests stay together, as they share what is expensive to make. Three at a time on two cores: those that start
-# Flower mostly wait, and come first.
+# A file's tests stay together, as they share what is expensive to make. Those that start Flower come first.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
