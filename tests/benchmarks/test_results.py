@@ -21,8 +21,8 @@ def measured(auroc, **verdict):
         VERDICT: {"auroc": auroc, **cost},
         "lmd": {"auroc": auroc - 0.05, **cost, "nfe": 48.0, "known": 20, "unknown": 20},
     }
-    told = {"accuracy": 0.99, "oscr": 0.9, "false_alarm_rate": 0.05, "detection_rate": 0.8}
-    return {"title": "t", "release": "r", "verdict": told | verdict, "detectors": detectors}
+    summary = {"accuracy": 0.99, "oscr": 0.9, "false_alarm_rate": 0.05, "detection_rate": 0.8}
+    return {"title": "t", "release": "r", "verdict": summary | verdict, "detectors": detectors}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def test_a_task_is_described_by_its_scores(predictor, images):
         PREDICTION: Scores(torch.tensor([0.0, 1.0, 2.0, 2.0]), torch.tensor([1.0, 1.0]), 1.0, 0.0, 0.0),
         VERDICT: Scores(known, unknown, 1.2, 0.4, 3.0),
     }
-    told = described(BY_NAME["01234"], predictor, found, *images)
-    assert told["verdict"] == {
+    summary = described(BY_NAME["01234"], predictor, found, *images)
+    assert summary["verdict"] == {
         "alpha": predictor.alpha,
         "accuracy": 0.75,
         "false_alarm_rate": 0.25,
@@ -49,8 +49,8 @@ def test_a_task_is_described_by_its_scores(predictor, images):
         # The first two lie below both unknown images, the last below the second; the third's class is wrong.
         "oscr": pytest.approx((1 + 1 + 0.5) / 4),
     }
-    row = told["detectors"][VERDICT]
-    assert set(told["detectors"]) == {VERDICT}
+    row = summary["detectors"][VERDICT]
+    assert set(summary["detectors"]) == {VERDICT}
     assert row["auroc"] == separation(known, unknown).auroc
     assert (row["ms"], row["nfe"], row["gflop"]) == (pytest.approx(200.0), 3.0, 0.4)
 
@@ -61,10 +61,10 @@ def test_known_digits_in_another_hand_have_no_separation(predictor, images):
         PREDICTION: Scores(torch.tensor([0.0, 1.0, 1.0, 2.0]), torch.tensor([0.0, 0.0]), 1.0, 0.0, 0.0),
         VERDICT: Scores(threshold - torch.ones(4), threshold + torch.tensor([-1.0, 1.0]), 1.0, 0.4, 3.0),
     }
-    told = described(BY_NAME["usps"], predictor, found, *images)
-    assert told["verdict"]["called_unknown"] == told["verdict"]["accuracy_elsewhere"] == 0.5
-    assert "oscr" not in told["verdict"]
-    assert "auroc" not in told["detectors"][VERDICT]
+    summary = described(BY_NAME["usps"], predictor, found, *images)
+    assert summary["verdict"]["called_unknown"] == summary["verdict"]["accuracy_elsewhere"] == 0.5
+    assert "oscr" not in summary["verdict"]
+    assert "auroc" not in summary["detectors"][VERDICT]
 
 
 def test_the_figures_are_the_means_over_the_splits():

@@ -34,7 +34,7 @@ def most_common_form(replies: Sequence[Reply]) -> Form:
 
 
 def sketches_by_worker(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Each worker's sketches by its name; none where two workers share a name and could not be told apart."""
+    """Each worker's sketches by its name; none where two workers share a name, as nothing distinguishes them."""
     sketches = {reply.worker: dict(reply.metrics) for reply in replies}
     return sketches if len(sketches) == len(replies) else {}
 
