@@ -12,7 +12,7 @@ RUN grep '^torch==' requirements/runtime.lock > requirements/torch.lock \
 COPY pyproject.toml README.md LICENSE ./
 COPY fedlmd fedlmd
 RUN pip install --no-cache-dir --no-deps .
-COPY fedlmd/cli/demo.toml /etc/fedlmd/settings.toml
+COPY fedlmd/cli/demo/demo.toml /etc/fedlmd/settings.toml
 
 # Not root, and no account needed: a number that owns the node's folder and nothing else.
 RUN mkdir /node && chown 10001:10001 /node

@@ -6,6 +6,7 @@ import typer
 
 from benchmarks.commands.ablation import ablation
 from benchmarks.commands.accuracy import accuracy
+from benchmarks.commands.data import data
 from benchmarks.commands.demo import demo
 from benchmarks.commands.detection import detection
 from benchmarks.commands.faults import faults
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (detection, verdict, ablation, merge, faults, scale, demo, accuracy, tables):
+for command in (detection, verdict, ablation, merge, faults, scale, data, demo, accuracy, tables):
     app.command()(command)
 
 

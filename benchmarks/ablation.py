@@ -89,8 +89,7 @@ def measure(config: AblationBench, output: Path) -> Steps:
     """
     predictor = Predictor(load_release(SHIPPED.get(config.release, Path(config.release))))
     settings = predictor.settings
-    shape = {"image_size": settings.image_size, "channels": settings.channels, "sample": config.sample}
-    images = images_of(task_of(settings), {}, labels=settings.labels, **shape)
+    images = images_of(task_of(settings), {}, labels=settings.labels, rules=settings.pixel_rules, sample=config.sample)
     every = [variant for variant in variants(settings.detector) if variant.score in predictor.detectors]
     stages = two_stages(predictor)
     scores = yield from all_scores(every, predictor, images, output)

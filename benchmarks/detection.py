@@ -26,7 +26,7 @@ from fedlmd.models import Networks
 from fedlmd.progress import Progress, Result
 from fedlmd.release import SHIPPED, VERDICT, Release, ReleaseError, list_releases, load_release, save_release
 from fedlmd.settings import Settings, SettingsError
-from fedlmd.worker.alone import certify, train_alone
+from fedlmd.worker.alone import certify, resolved, train_alone
 from fedlmd.worker.images import WorkerConfig
 
 QUICK = "01234"
@@ -167,13 +167,13 @@ def release_of(task: Task, config: DetectionBench, output: Path) -> Generator[Pr
     """
     if task.release in config.releases:
         return load_release(config.releases[task.release])
-    folder, wanted = output / "releases" / task.release, config.settings.with_labels(task.labels)
+    folder, worker = output / "releases" / task.release, WorkerConfig("bench", config.settings.data, load=config.load)
+    wanted = resolved(worker, config.settings.with_labels(task.labels))
     stored = list(loadable(folder))
     for made_with, release in stored:
         if made_with == wanted:
             return release
     old = next((release for made_with, release in stored if trained_alike(made_with, wanted)), None)
-    worker = WorkerConfig("bench", wanted.data, load=config.load)
     if old is None:
         result = yield from prefixed(task.release, train_alone(worker, wanted))
         return load_release(save_release(folder, result.metrics["card"], result.weights))
@@ -203,9 +203,8 @@ def recalibrated(old: Release, wanted: Settings, result: Result) -> dict[str, An
 
 def task_images(task: Task, predictor: Predictor, config: DetectionBench) -> tuple[LabelledImages, LabelledImages]:
     """All images of a task in the form that a release takes."""
-    image_size, channels = predictor.settings.image_size, predictor.settings.channels
-    labels = predictor.settings.labels
-    return images_of(task, config.data, labels=labels, image_size=image_size, channels=channels)
+    settings = predictor.settings
+    return images_of(task, config.data, labels=settings.labels, rules=settings.pixel_rules)
 
 
 def held_back(predictor: Predictor, most: int) -> LabelledImages:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.numpy_trainer import CALLS, GATES, WorkerBehaviour
+from benchmarks.numpy_trainer import CALLS, GATES, IMAGES, WorkerBehaviour
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.flower.engine import ServerEngine
 from fedlmd.federation.flower.processes import SupervisedProcess, flower_environment
@@ -156,7 +156,7 @@ class FaultCluster:
         settings = {
             "cluster": str(self.home),
             "workers": {name: asdict(behaviour) for name, behaviour in (behaviours or {}).items()},
-            "calibration": {"alpha": ALPHA},
+            "calibration": {"alpha": ALPHA, "images": IMAGES},
             "federation": {"rounds": rounds, "min_workers": len(self.workers), **federation},
         }
         write_plan(folder, Plan(run, str(self.engine.home / "releases"), settings), INITIAL)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from benchmarks.local_grid import LocalGrid
 from benchmarks.storage import load_json, save_json
-from fedlmd.data import LabelledImages, Split, load, some
+from fedlmd.data import LabelledImages, Split, load, some, survey
 from fedlmd.federation.actions import DENOISER, TRAIN
 from fedlmd.federation.config import ONE_SHOT
 from fedlmd.federation.events import EventLog
@@ -100,6 +100,7 @@ class Run(NamedTuple):
 def prepared(settings: Settings, initial: Weights, folder: Path, denoisers: Path, byzantine: int) -> Run:
     """A run from its beginning, whatever an earlier one left in its folder."""
     shutil.rmtree(folder, ignore_errors=True)
+    settings, _ = settings.resolved([survey(settings.data.source, config=settings.data).facts])
     plan = plan_of(folder.name, settings, folder / RELEASES)
     write_plan(folder, plan, initial)
     handlers, count = {}, settings.data.partition.workers

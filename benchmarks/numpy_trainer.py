@@ -27,6 +27,9 @@ from fedlmd.release import Weights
 
 GATES, CALLS = "gates", "calls"
 
+IMAGES = 30
+"""Calibration images of each worker."""
+
 
 @dataclass(frozen=True)
 class WorkerBehaviour:
@@ -91,10 +94,11 @@ class NumpyTrainer:
             return Result(weights=sums_by_class(np.array([[1.0], [3.0]]), np.array([0, 0]), 2))
         if action == actions.MOMENTS:
             # The mean depends on the sums of all workers, which travel as weights.
-            return Result({"lmd": {"count": 10, "mean": float(weights["gaussians.counts"][0]), "std": 2.0}})
+            return Result({"lmd": {"count": IMAGES, "mean": float(weights["gaussians.counts"][0]), "std": 2.0}})
         if action == actions.THRESHOLDS:
             count = config["moments"]["lmd"]["count"]
-            return Result({"lmd": {"count": 10, "values": [float(count + number) for number in range(len(LEVELS))]}})
+            values = [float(count + number) for number in range(len(LEVELS))]
+            return Result({"lmd": {"count": IMAGES, "values": values}})
         if action == actions.INSTALL:
             save_weights(self.folder / f"{config['release']}.safetensors", weights)
             return Result()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+
+from fedlmd.node.cores import available_cores
 
 
 def record(figures: dict[str, Any], command: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -23,5 +24,5 @@ def record(figures: dict[str, Any], command: str, **more: Any) -> dict[str, Any]
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("fedlmd", "flwr", "torch")},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {available_cores()} cores, Python {platform.python_version()}",
     }

@@ -9,7 +9,6 @@ own.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from benchmarks.resident import resident
 from fedlmd.federation.actions import TRAIN
 from fedlmd.federation.config import FederationConfig
 from fedlmd.federation.events import EventLog
@@ -181,15 +181,6 @@ def memory_of(strategy: str, workers: int, *, trace: bool, size: int = SIZE) -> 
         tracemalloc.stop()
         return {"workers": workers, "allocated_mib": most / 2**20}
     return {"workers": workers, "seconds": seconds, "rss_mib": resident("VmHWM"), "rss_before_mib": before}
-
-
-def resident(key: str) -> float:
-    """Resident memory of this process in MiB: "VmRSS" is today's, "VmHWM" the most that it ever was."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024
-    scale = 2**20 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fedlmd.data import DataError, LabelledImages, load, some
+from fedlmd.data import DataError, LabelledImages, PixelRules, evaluation_split, load, some
 from fedlmd.settings import DIGITS
 
 SPLITS: tuple[tuple[str, ...], ...] = tuple(
@@ -89,8 +89,7 @@ def images_of(
     data: Mapping[str, Path],
     *,
     labels: Sequence[str] | None = None,
-    image_size: int = 28,
-    channels: int = 1,
+    rules: PixelRules | None = None,
     sample: int | None = None,
 ) -> tuple[LabelledImages, LabelledImages]:
     """The known and the unknown images of a task, from test splits alone.
@@ -100,8 +99,7 @@ def images_of(
         data: .npz files by the name of their data set, as ``load`` takes them; with its own test split where the file
             has one. Images of one grey value throughout, which show nothing, are dropped.
         labels: the task's labels in the order of a release's outputs; the task's own order by default.
-        image_size: height and width in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        rules: how pixels are made; those of the digits by default.
         sample: at most so many of each kind, a fixed draw; None takes all.
 
     Returns:
@@ -117,7 +115,7 @@ def images_of(
         raise ValueError(f"task {task.name} needs a release of {', '.join(task.labels)}, not of {', '.join(names)}")
 
     def read(source: str, chosen: Sequence[str] | None) -> LabelledImages:
-        return load(source, "eval", image_size=image_size, channels=channels, labels=chosen)
+        return load(source, evaluation_split(source), rules=rules, labels=chosen)
 
     known = read("mnist", names)
     if task.foreign and task.foreign not in data:

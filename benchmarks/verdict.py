@@ -21,7 +21,7 @@ from benchmarks.record import record
 from benchmarks.storage import Steps
 from benchmarks.tasks import with_content
 from fedlmd.calibration import Moments, Reference, Sketch, decide, sums_by_class
-from fedlmd.data import LabelledImages, label_names, load, some
+from fedlmd.data import LabelledImages, evaluation_split, label_names, load, some
 from fedlmd.federation.messages import wire_size
 from fedlmd.inference import CLASS, Predictor
 from fedlmd.progress import Progress
@@ -125,7 +125,7 @@ def images_of(predictor: Predictor, config: VerdictBench) -> dict[str, LabelledI
     settings = predictor.settings
 
     def read(source: str, labels: Sequence[str] | None) -> LabelledImages:
-        images = load(source, "eval", image_size=settings.image_size, channels=settings.channels, labels=labels)
+        images = load(source, evaluation_split(source), rules=settings.pixel_rules, labels=labels)
         return images if config.sample is None else some(images, config.sample)
 
     others = [name for name in label_names("mnist", "eval") if name not in settings.labels]

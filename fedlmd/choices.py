@@ -67,9 +67,13 @@ class Registry(Generic[T]):
         """All names, the package's own first."""
         return tuple(dict.fromkeys([*self.builtin, *sorted(point.name for point in entry_points(group=self.group))]))
 
+    def __contains__(self, name: str) -> bool:
+        # The package's own first: looking through the entry points of all packages takes a tenth of a second.
+        return name in self.builtin or name in self.names
+
     def check(self, name: str) -> None:
         """Refuse an unknown name. Raises ValueError that lists the known ones."""
-        if name not in self.builtin and name not in self.names:
+        if name not in self:
             raise ValueError(f"there is no {self.kind} {name!r}; there are {', '.join(self.names)}")
 
     def __getitem__(self, name: str) -> T:

@@ -12,8 +12,7 @@ from benchmarks.ablation import DEFAULT, AblationBench, measure
 from benchmarks.commands.options import RESULTS
 from benchmarks.markdown import ablation_table
 from fedlmd.cli.options import CORES, JsonFile, Threads
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, plain, watched, write
 
 
 def ablation(
@@ -32,8 +31,10 @@ def ablation(
     result = watched(measure(AblationBench(release, images), output))
     table = ablation_table({"ablation": result})
     (output / "ablation.md").write_text(table, encoding="utf-8")
-    standard_output().print(table, markup=False)
+    console_beside(json_file).print(table, markup=False)
     figures = result["figures"]
     shares = [f"{figures[f'second_stage_{kind}']:.1%} of the {kind} images" for kind in ("known", "unknown")]
-    console().print(f"two stages: the second scored {' and '.join(shares)}; the table is in {output}/ablation.md")
+    console().print(
+        f"two stages: the second scored {' and '.join(shares)}; the table is in {plain(output)}/ablation.md"
+    )
     write(result, json_file)

@@ -10,8 +10,7 @@ import typer
 from benchmarks.accuracy import measure
 from benchmarks.commands.options import RESULTS
 from fedlmd.cli.options import JsonFile
-from fedlmd.cli.show import output as standard_output
-from fedlmd.cli.show import watched, write
+from fedlmd.cli.show import console_beside, watched, write
 
 
 def accuracy(
@@ -21,5 +20,5 @@ def accuracy(
     """Measure the classifier of two workers that share all ten digits."""
     result = watched(measure(output))
     share, seconds = result["figures"]["accuracy_iid_ten_digits"], result["figures"]["seconds_of_rounds"]
-    standard_output().print(f"accuracy {share:.4f} on {result['images']} images after {seconds:.0f} s")
+    console_beside(json_file).print(f"accuracy {share:.4f} on {result['images']} images after {seconds:.0f} s")
     write(result, json_file)

@@ -11,10 +11,9 @@ from rich.table import Table
 
 from benchmarks.commands.options import RESULTS
 from benchmarks.time_to_auroc import TARGETS, TimeToAurocBench, measure
-from fedlmd.cli.demo import SETTINGS
+from fedlmd.cli.demo.data import SETTINGS
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, Threads
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, watched, write
 
 COLUMNS = {
     "min": "minutes",
@@ -44,7 +43,7 @@ def demo(
         table.add_column(head, justify="right")
     for row in result["rounds"]:
         table.add_row(str(row["round"]), *(f"{row[key]:.4g}" for key in COLUMNS.values()))
-    standard_output().print(table)
+    console_beside(json_file).print(table)
     minutes = result["figures"]["train_minutes_demo"]
     targets = ", ".join(f"{name} {least:g}" for name, least in TARGETS.items())
     console().print(f"{targets}: {'never reached' if minutes is None else f'reached after {minutes:.2f} minutes'}")

@@ -16,8 +16,7 @@ from benchmarks.plots import check_matplotlib, cost_picture, roc_picture
 from benchmarks.results import COLUMNS, lines
 from benchmarks.scores import load_scores
 from fedlmd.cli.options import CORES, SettingsFile, Threads, read_settings
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, plain, watched, write
 from fedlmd.release import SHIPPED, VERDICT
 
 RESULT = RESULTS / "detection.json"
@@ -54,7 +53,7 @@ def detection(  # noqa: PLR0913, PLR0917 - one argument for each option
         read_settings(settings_file), dict(pairs(data)), folders, images, tasks=tuple(task or ()), quick=quick
     )
     result = watched(measure(config, output))
-    out = standard_output()
+    out = console_beside(json_file)
     out.print(detectors_table(result))
     out.print(verdict_table(result))
     out.print("\n".join([*cost_lines(result), *result["notes"]]))
@@ -118,4 +117,4 @@ def draw(result: dict[str, Any], output: Path, pictures: Path) -> None:
         (pictures / f"roc-{name}.png").write_bytes(roc_picture(title, curves))
         points = {detector: (row["gflop"], row["auroc"]) for detector, row in rows.items()}
         (pictures / f"cost-{name}.png").write_bytes(cost_picture(f"{title}: AUROC against cost", points))
-    console().print(f"pictures in {pictures}")
+    console().print(f"pictures in {plain(pictures)}")

@@ -11,8 +11,7 @@ from rich.table import Table
 from benchmarks.commands.options import RESULTS
 from benchmarks.faults import FaultsBench, measure
 from fedlmd.cli.options import JsonFile
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, watched, write
 
 
 def faults(
@@ -33,7 +32,7 @@ def faults(
         by_hand = "yes" if row["by_hand"] else "no"
         style = None if row["survived"] else "bold red"
         table.add_row(row["title"], outcome, f"{row['seconds']:.1f}", str(row["rounds_lost"]), by_hand, style=style)
-    standard_output().print(table)
+    console_beside(json_file).print(table)
     figures = result["figures"]
     survived = figures["faults_injected"] - figures["faults_not_survived"]
     console().print(f"{survived} of {figures['faults_injected']} faults survived, {figures['hangs']} hangs")

@@ -15,8 +15,7 @@ from benchmarks.merge_plot import merge_picture
 from benchmarks.merges import FEDERATIONS, METHODS, Budget
 from benchmarks.plots import check_matplotlib
 from fedlmd.cli.options import JsonFile, Threads
-from fedlmd.cli.show import output as standard_output
-from fedlmd.cli.show import watched, write
+from fedlmd.cli.show import console_beside, watched, write
 
 
 def merge(  # noqa: PLR0913, PLR0917 - one argument for each option
@@ -44,7 +43,7 @@ def merge(  # noqa: PLR0913, PLR0917 - one argument for each option
     budget = Budget(classifier_steps, denoiser_steps)
     config = MergeBench(budget, tuple(federation or FEDERATIONS), tuple(method or ()), images, expensive)
     result = watched(measure(config, output))
-    standard_output().print(merge_table({"merge": result}), markup=False)
+    console_beside(json_file).print(merge_table({"merge": result}), markup=False)
     write(result, json_file)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)

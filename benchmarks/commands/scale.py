@@ -12,8 +12,7 @@ from benchmarks.markdown import scale_table
 from benchmarks.plots import memory_picture
 from benchmarks.scale import PARTS, ScaleBench, measure
 from fedlmd.cli.options import CORES, JsonFile, Threads
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, plain, watched, write
 
 
 def scale(
@@ -32,11 +31,11 @@ def scale(
     if unknown := sorted(set(part or ()) - set(PARTS)):
         raise ValueError(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     result = watched(measure(ScaleBench(output, workers, threads, tuple(part or PARTS))))
-    out = standard_output()
+    out = console_beside(json_file)
     if "memory" in result:
         out.print(scale_table({"scale": result}))
     out.print("\n".join(f"{name} {value:g}" for name, value in result["figures"].items()))
     write(result, json_file)
     if picture is not None and "memory" in result:
         picture.write_bytes(memory_picture(result["memory"]))
-        console().print(f"picture {picture}")
+        console().print(f"picture {plain(picture)}")

@@ -9,7 +9,7 @@ import typer
 
 from benchmarks.commands.options import RESULTS
 from benchmarks.markdown import results_at, rewritten
-from fedlmd.cli.show import console
+from fedlmd.cli.show import console, plain
 
 PAGES = ("README.md", "docs/results.md")
 
@@ -31,4 +31,4 @@ def tables(
         new = rewritten(old, results)
         if new != old:
             path.write_text(new, encoding="utf-8")
-        console().print(f"{path} {'has new tables' if new != old else 'is up to date'}")
+        console().print(f"{plain(path)} {'has new tables' if new != old else 'is up to date'}")

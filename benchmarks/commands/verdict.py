@@ -13,8 +13,7 @@ from benchmarks.markdown import federations_table, words_table
 from benchmarks.plots import check_matplotlib, rates_picture
 from benchmarks.verdict import HEADLINE, VerdictBench, measure
 from fedlmd.cli.options import CORES, JsonFile, Threads
-from fedlmd.cli.show import console, watched, write
-from fedlmd.cli.show import output as standard_output
+from fedlmd.cli.show import console, console_beside, plain, watched, write
 from fedlmd.release import SHIPPED
 
 
@@ -40,8 +39,8 @@ def verdict(  # noqa: PLR0913, PLR0917 - one argument for each option
     result = watched(measure(config, output))
     tables = f"{federations_table({'trust': result})}\n{words_table({'trust': result})}"
     (output / "verdict.md").write_text(tables, encoding="utf-8")
-    standard_output().print(tables, markup=False)
-    console().print("\n".join([*result["notes"], f"the tables are in {output / 'verdict.md'}"]))
+    console_beside(json_file).print(tables, markup=False)
+    console().print("\n".join([*result["notes"], f"the tables are in {plain(output / 'verdict.md')}"]))
     write(result, json_file)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,14 @@ from fedlmd.calibration.conformal import ComparedImages, Reference, Verdict, dec
 from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
 from fedlmd.calibration.drift_state import from_json, to_json
 from fedlmd.calibration.moments import CalibrationError, Moments, pool_moments
+from fedlmd.calibration.promise import EVALUATION, PromiseCheck, check_scores, check_sketches, needed, too_few
+from fedlmd.calibration.repeats import IN_A_ROW, Repeats
 from fedlmd.calibration.sketch import LEVELS, Sketch, pool_sketches
 
 __all__ = [
+    "EVALUATION",
     "GAUSSIANS",
+    "IN_A_ROW",
     "LEVELS",
     "CalibrationConfig",
     "CalibrationError",
@@ -19,18 +23,24 @@ __all__ = [
     "DriftState",
     "DriftWatch",
     "Moments",
+    "PromiseCheck",
     "Reference",
+    "Repeats",
     "Sketch",
     "Verdict",
     "added",
+    "check_scores",
+    "check_sketches",
     "check_sums",
     "decide",
     "from_json",
     "gaussians",
+    "needed",
     "pool_moments",
     "pool_sketches",
     "reference",
     "square",
     "sums_by_class",
     "to_json",
+    "too_few",
 ]

@@ -27,7 +27,7 @@ wrong labels), nor is a share of unknown images so small that an unlucky calibra
 images about 4%.
 
 What is assumed of a steady stream: images are drawn independently. The same image sent again, or frames of one scene,
-are one draw that counts many times; the caller leaves repetitions out.
+are one draw that counts many times; the caller leaves repetitions out. ``fedlmd.calibration.repeats`` watches those.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 
+from fedlmd.calibration.repeats import Repeats, RepeatsWatch
 from fedlmd.choices import between
 
-DriftState = Literal["steady", "drifting"]
+DriftState = Literal["steady", "drifting", "repeating"]
 
 # p-values are quotients: one that should equal a level may differ from it by rounding.
 TINY = 1e-9
@@ -110,7 +111,8 @@ class DriftReport:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"use_attribute_docstrings": True}
 
     state: DriftState
-    """`drifting` from an alarm until `DELETE /v1/drift` or another release."""
+    """`drifting` from an alarm until `DELETE /v1/drift` or another release; else `repeating` from an alarm of
+    `repeats`, just as long."""
     release: str
     """Id of the current release; another one is watched anew."""
     images: int
@@ -131,6 +133,9 @@ class DriftReport:
     """Probability that the drawn calibration images do not support that guarantee."""
     below: tuple[Below, ...]
     """The counts that the evidence is computed from."""
+    repeats: Repeats
+    """Whether the same images come again and again, as from a camera that is stuck. Repeats are not in the other
+    counts."""
 
 
 def rate_limit(rank: int, count: int, luck: float) -> float:
@@ -209,6 +214,7 @@ class DriftWatch:
         self.peak = np.zeros(self.bets.shape[1])
         self.begun = np.zeros(self.bets.shape[1], dtype=np.int64)
         self.alarm: Alarm | None = None
+        self.repeats = RepeatsWatch()
 
     def observe(self, p_value: float, now: datetime) -> bool:
         """Count one image; whether it raised an alarm. After an alarm images are counted, but nothing is tested.
@@ -237,12 +243,19 @@ class DriftWatch:
         self.started = now
         self.begin()
 
+    @property
+    def state(self) -> DriftState:
+        """The state in a word."""
+        if self.alarm is not None:
+            return "drifting"
+        return "steady" if self.repeats.alarm is None else "repeating"
+
     def report(self) -> DriftReport:
         """The state of the watch."""
         upto = self.cells.cumsum()
         below = zip(self.config.levels, upto[:-1].tolist(), self.limits, strict=True)
         return DriftReport(
-            state="steady" if self.alarm is None else "drifting",
+            state=self.state,
             release=self.release,
             images=self.images,
             started=self.started,
@@ -252,4 +265,5 @@ class DriftWatch:
             threshold=self.config.run_length,
             luck=self.config.luck,
             below=tuple(Below(*counted) for counted in below),
+            repeats=self.repeats.report(),
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from fedlmd.calibration.drift import Alarm, DriftConfig, DriftWatch
+from fedlmd.calibration.repeats import RepeatsWatch, moment, whole
 
 FORMAT = 1
 
@@ -28,6 +28,7 @@ def to_json(watch: DriftWatch) -> dict[str, Any]:
         **{name: getattr(watch, name).tolist() for name in ARRAYS},
         "alarm": None if alarm is None else {**asdict(alarm), "time": alarm.time.isoformat()},
         "alarms": watch.alarms,
+        "repeats": watch.repeats.to_json(),
     }
 
 
@@ -49,6 +50,9 @@ def from_json(data: object, config: DriftConfig) -> DriftWatch:
         watch.alarms = whole(data["alarms"])
         if (alarm := data["alarm"]) is not None:
             watch.alarm = Alarm(whole(alarm["image"]), whole(alarm["since"]), moment(alarm["time"]))
+        # Absent in the file of an earlier version.
+        if "repeats" in data:
+            watch.repeats = RepeatsWatch.from_json(data["repeats"])
     except KeyError as error:
         raise ValueError(f"{error} is missing in it") from None
     except (OverflowError, TypeError) as error:
@@ -59,21 +63,6 @@ def from_json(data: object, config: DriftConfig) -> DriftWatch:
 def settings_of(config: DriftConfig) -> dict[str, Any]:
     """Settings as JSON gives them back: lists for tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-
-
-def whole(value: object) -> int:
-    """A count. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise ValueError(f"{value!r:.40} is no count")
-    return value
-
-
-def moment(value: object) -> datetime:
-    """A time with its zone. Raises ValueError."""
-    time = datetime.fromisoformat(str(value))
-    if time.tzinfo is None:
-        raise ValueError(f"{value!r:.40} is a time without a zone")
-    return time
 
 
 def numbers(values: object, like: np.ndarray) -> np.ndarray:

@@ -93,6 +93,16 @@ class Sketch:
         upto = np.searchsorted(self.points, points, side="right")
         return self.count - np.concatenate([[0], self.ranks])[upto]
 
+    def beyond(self, point: float) -> int:
+        """How many of the images score higher than a point, at least."""
+        values = self.points
+        higher = int(np.searchsorted(values, point, side="right"))
+        if higher == len(values):
+            return 0
+        # Of a coarse sketch the last of equal values has the rank of the score that they hold.
+        last = int(np.searchsorted(values, values[higher], side="right")) - 1
+        return self.count + 1 - int(self.ranks[last])
+
 
 def ranks_at(levels: tuple[float, ...], count: int) -> Int64[np.ndarray, " k"]:
     """The ranks from 1 to ``count`` that stand for levels: the lowest score for 0, the highest for 1, rounded up."""

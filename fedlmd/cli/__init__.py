@@ -6,11 +6,11 @@ The commands import what they need when they run, so that every ``--help`` is fa
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from fedlmd.cli import cluster, local, simulate
+from fedlmd.cli import cluster, data, infer, local, simulate, workers
 
 __all__ = ["app", "main"]
 
@@ -20,18 +20,39 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(local.data_app, name="data")
+
+
+def print_version(asked: bool) -> None:
+    """Print the versions of the package and of Flower, and exit."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"fedlmd {version('fedlmd')} (Flower {version('flwr')})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+app.add_typer(data.data_app, name="data")
 for command in (
     cluster.demo,
     local.train,
     local.calibrate,
     local.evaluate,
-    local.infer,
+    infer.infer,
     cluster.serve,
     cluster.federate,
     simulate.simulate,
     cluster.log,
     cluster.drift,
+    workers.workers,
 ):
     app.command()(command)
 

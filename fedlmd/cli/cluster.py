@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedlmd.cli.options import CORES, JsonFile, Labels, Pretrained, SettingsFile, read_settings
+from fedlmd.cli.options import CORES, JsonFile, Labels, Pretrained, SettingsFile, listed_labels, read_settings
 
 Curves = Annotated[
     Path | None,
@@ -25,20 +25,36 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C.")] = False,
     json_file: JsonFile = None,
     settings_file: SettingsFile = None,
+    data: Annotated[
+        str | None, typer.Option(help="Own images: a folder, an .npz file, or a name; the shipped digits without it.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Labels to learn, comma separated; all that are not unknown without it.")
+    ] = "",
+    unknown: Annotated[
+        str, typer.Option(help="Labels to keep unknown, comma separated; all others, or the last third, without it.")
+    ] = "",
+    ports: Annotated[
+        str, typer.Option(help="Ports of the REST services, comma separated: the server's, then each worker's.")
+    ] = "9000,8800,8000",
 ) -> None:
-    """Train a federation of three nodes on this machine and let it predict known and unknown digits."""
-    from fedlmd.cli import demo as demonstration
-    from fedlmd.cli.demo_steps import Finished
+    """Train a federation of nodes on this machine and let it predict known and unknown images: digits, or your own."""
+    from contextlib import closing
+
+    from fedlmd.cli.demo import demo as demonstration
+    from fedlmd.cli.demo.data import Request
+    from fedlmd.cli.demo.steps import Finished
     from fedlmd.cli.show import bars, console, demo_step, write
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     steps = demonstration.demo(
         output,
-        settings=settings_file or demonstration.SETTINGS,
-        pretrained=pretrained,
+        Request(settings_file, data, labels, unknown, pretrained),
         keep=threading.Event() if keep else None,
+        ports=demonstration.ports_of(ports),
     )
-    with bars() as shown:
+    # Whatever interrupts the printing of a step, the nodes are stopped at once.
+    with closing(steps), bars() as shown:
         tasks: dict[str, Any] = {}
         for step in steps:
             demo_step(shown, tasks, step)
@@ -55,24 +71,35 @@ def serve(
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="TOML file with the node's settings.", envvar="FEDLMD_SETTINGS")
     ] = None,
-    worker: Annotated[int, typer.Option(help="Which share of a divided source, from 0.", envvar="FEDLMD_WORKER")] = 0,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The data root, in which all images lie; HOME/data without it.", envvar="FEDLMD_DATA"),
+    ] = None,
+    worker: Annotated[
+        int, typer.Option(help="Which share of a divided source, from 0.", min=0, envvar="FEDLMD_WORKER")
+    ] = 0,
     host: Annotated[str, typer.Option(help="Address of the REST service.", envvar="FEDLMD_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the REST service.", envvar="FEDLMD_PORT")] = 8000,
+    port: Annotated[int, typer.Option(help="Port of the REST service.", min=0, max=65535, envvar="FEDLMD_PORT")] = 8000,
     superlink: Annotated[
         str, typer.Option(help="host:port of Flower's server.", envvar="FEDLMD_SUPERLINK")
     ] = "127.0.0.1:9092",
     flower_port: Annotated[
-        int, typer.Option(help="A worker's port for its own Flower processes.", envvar="FEDLMD_FLOWER_PORT")
+        int,
+        typer.Option(
+            help="A worker's port for its own Flower processes.", min=1, max=65535, envvar="FEDLMD_FLOWER_PORT"
+        ),
     ] = 9094,
     threads: Annotated[int, typer.Option(help="Processor cores to use.", min=1, envvar="FEDLMD_CORES")] = CORES,
 ) -> None:
     """Run a node of a cluster until Ctrl-C."""
     from fedlmd.cli import fail
+    from fedlmd.federation.flower.address import Address
     from fedlmd.node.config import NodeConfig
     from fedlmd.node.node import run
 
     if role not in ("server", "worker"):
         fail(f"--role is {role!r}; it is server or worker")
+    Address.parse(superlink)  # before anything is started
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run(
         NodeConfig(
@@ -86,6 +113,7 @@ def serve(
             superlink=superlink,
             flower_port=flower_port,
             threads=threads,
+            data=data.absolute() if data else Path(),
         )
     )
 
@@ -103,7 +131,8 @@ def federate(
 ) -> None:
     """Start a federated run at a server, or resume one, and follow it; Ctrl-C leaves it running."""
     from fedlmd.cli import fail
-    from fedlmd.cli.show import console, event_line, write
+    from fedlmd.cli.event_lines import event_line
+    from fedlmd.cli.show import console, write
     from fedlmd.federation.tensorboard import TensorBoard
     from fedlmd.service.client import NodeClient
 
@@ -133,7 +162,7 @@ def run_order(settings_file: Path | None, labels: str, pretrained: bool) -> dict
     changes = to_mapping(read_settings(settings_file)) if settings_file else {}
     changes.pop("data", None)  # each worker has its own data settings
     order: dict[str, Any] = {"settings": changes, "pretrained_detector": pretrained}
-    return {**order, "labels": labels.split(",")} if labels else order
+    return {**order, "labels": listed_labels(labels)} if labels else order
 
 
 def log(
@@ -142,7 +171,8 @@ def log(
 ) -> None:
     """Print the events of a run, from its event log."""
     from fedlmd.cli import fail
-    from fedlmd.cli.show import console, event_line
+    from fedlmd.cli.event_lines import event_line
+    from fedlmd.cli.show import console
     from fedlmd.federation.events import EventLog
     from fedlmd.federation.tensorboard import TensorBoard
 

@@ -1,8 +1,8 @@
-"""Commands on this machine alone: data, train, calibrate, evaluate, infer."""
+"""Commands that make and measure releases on this machine alone: train, calibrate, evaluate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,42 +15,16 @@ from fedlmd.cli.options import (
     Labels,
     ReleaseFolder,
     SettingsFile,
-    Source,
     Threads,
+    open_release,
     read_settings,
 )
 
 if TYPE_CHECKING:
-    from fedlmd.data import LabelledImages
+    from fedlmd.data import DataConfig, LabelledImages
     from fedlmd.progress import Result
     from fedlmd.release import Release
     from fedlmd.settings import Settings
-
-data_app = typer.Typer(help="Look at and export data sets.", no_args_is_help=True)
-
-
-@data_app.command("export")
-def data_export(
-    source: Source,
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or new.")],
-    labels: Annotated[str, typer.Option(help="Only these, comma separated.")] = "",
-    limit: Annotated[int | None, typer.Option(help="At most so many images of each label and split.")] = None,
-) -> None:
-    """Write a data set as folders: DIR/train/LABEL/*.png and DIR/eval/LABEL/*.png."""
-    from fedlmd.cli.show import console, watched
-    from fedlmd.data import export
-
-    watched(export(source, folder, labels=labels.split(",") if labels else None, limit=limit))
-    console().print(f"written to {folder}")
-
-
-@data_app.command("show")
-def data_show(source: Source) -> None:
-    """Count a data set's images by label."""
-    from fedlmd.cli.show import label_table, output
-    from fedlmd.data import load
-
-    output().print(label_table({split: load(source, split) for split in ("train", "eval")}))
 
 
 def train(
@@ -58,38 +32,49 @@ def train(
     labels: Labels = "",
     releases: Annotated[Path, typer.Option(help="Folder that gets the release.")] = Path("releases"),
     name: Annotated[str, typer.Option(help="The worker's name in the release.")] = "local",
-    worker: Annotated[int, typer.Option(help="Which share of a divided source, from 0.")] = 0,
+    worker: Annotated[int, typer.Option(help="Which share of a divided source, from 0.", min=0)] = 0,
     threads: Threads = CORES,
     json_file: JsonFile = None,
 ) -> None:
-    """Train both networks on one worker's images, without a federation, and make a release."""
+    """Train both networks on one worker's images, without a federation, and make a release.
+
+    What is chosen by the images, and what is passed over, is said before training.
+    """
     import torch
 
+    from fedlmd.cli.notes import notes_shown
     from fedlmd.cli.show import watched
     from fedlmd.worker.alone import train_alone
     from fedlmd.worker.images import WorkerConfig
 
     torch.set_num_threads(threads)
     settings = read_settings(settings_file, labels)
-    result = watched(train_alone(WorkerConfig(name, settings.data, worker), settings))
+    with notes_shown():
+        result = watched(train_alone(WorkerConfig(name, settings.data, worker), settings))
     keep_release(result, releases, json_file)
 
 
 def keep_release(result: Result, releases: Path, json_file: Path | None) -> None:
-    """Save a release that was trained or calibrated, and print its folder and metrics."""
-    from fedlmd.cli.show import console, write
+    """Save a release that was trained or calibrated, and print its folder, metrics and false alarms."""
+    from fedlmd.calibration import PromiseCheck
+    from fedlmd.cli.show import console, plain, write
     from fedlmd.release import save_release
 
-    folder = save_release(releases, result.metrics["card"], result.weights)
-    metrics = result.metrics["card"]["metrics"]
-    console().print(f"release {folder}: accuracy {metrics['accuracy']:.4f} on {metrics['images']} images")
+    card = result.metrics["card"]
+    folder, metrics = save_release(releases, card, result.weights), card["metrics"]
+    console().print(f"release {plain(folder)}: accuracy {metrics['accuracy']:.4f} on {metrics['images']} images")
+    if "promise" in card["calibration"]:
+        console().print(plain(PromiseCheck.from_json(card["calibration"]["promise"]).sentence))
     write({"release": str(folder), "metrics": metrics}, json_file)
 
 
 def calibrate(
     release: ReleaseFolder,
     releases: Annotated[Path, typer.Option(help="Folder that gets the new release.")] = Path("releases"),
-    source: Annotated[str, typer.Option(help="Images of the known labels that it was not trained on.")] = "mnist",
+    source: Annotated[
+        str | None,
+        typer.Option(help="Images of the known labels that it was not trained on; without it, the release's own."),
+    ] = None,
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="TOML with other [detector] and [calibration] settings.")
     ] = None,
@@ -102,8 +87,8 @@ def calibrate(
 
     import torch
 
+    from fedlmd.cli.notes import notes_shown
     from fedlmd.cli.show import watched
-    from fedlmd.data import DataConfig
     from fedlmd.progress import Result
     from fedlmd.settings import from_mapping, to_mapping
     from fedlmd.worker.alone import certify
@@ -114,17 +99,52 @@ def calibrate(
     base = from_mapping(old.card["settings"])
     changes = read_settings(settings_file) if settings_file else base
     calibration = changes.calibration if alpha is None else replace(changes.calibration, alpha=alpha)
-    settings = replace(base, detector=changes.detector, calibration=calibration, data=DataConfig(source=source))
-    sections = watched(certify(WorkerConfig("local", settings.data), settings, old.weights)).metrics
+    data = calibration_data(old, base, source)
+    settings = replace(base, detector=changes.detector, calibration=calibration, data=data)
+    with notes_shown():
+        sections = watched(certify(WorkerConfig("local", settings.data), settings, old.weights)).metrics
     card = {**old.card, "settings": to_mapping(settings), **sections, "calibrated_from": old.id}
     keep_release(Result({"card": card}, old.weights), releases, json_file)
 
 
+def calibration_data(release: Release, settings: Settings, source: str | None) -> DataConfig:
+    """Where the images to calibrate with are.
+
+    Args:
+        release: to calibrate anew.
+        settings: of the release.
+        source: that was asked for; None for the release's own, of which those are taken that were held back.
+
+    Raises:
+        DataError: the release's own images cannot be told apart from those that it was trained on.
+    """
+    from dataclasses import replace
+
+    from fedlmd.data import DataError, PartitionConfig
+
+    chosen = known_images_at(release, source)
+    if source is None and settings.data.partition.kind != "none":
+        raise DataError(
+            f"release {release.id} was trained on a share of {chosen!r}, and does not say on which; give --source "
+            "with images that it was not trained on"
+        )
+    return replace(settings.data, source=chosen, partition=PartitionConfig())
+
+
 def evaluate(
     release: ReleaseFolder,
-    ood: Annotated[str, typer.Option(help="Unknown images: mnist (its other digits), an .npz file or a folder.")],
-    source: Annotated[str, typer.Option(help="Known images: their evaluation split is used.")] = "mnist",
-    most: Annotated[int, typer.Option("--images", help="At most so many of each kind are scored.")] = 1000,
+    ood: Annotated[
+        str,
+        typer.Option(
+            help="Unknown images: a folder, with or without label folders, an .npz file or mnist. Of the release's own "
+            "source those of the labels that it does not know."
+        ),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(help="Known images, of which the evaluation part is used; without it, the release's own."),
+    ] = None,
+    most: Annotated[int, typer.Option("--images", help="At most so many of each kind are scored.", min=1)] = 1000,
     threads: Threads = CORES,
     json_file: JsonFile = None,
 ) -> None:
@@ -133,73 +153,83 @@ def evaluate(
 
     import torch
 
-    from fedlmd.cli.show import output, report_shown, watched, write
+    from fedlmd.cli.notes import notes_shown
+    from fedlmd.cli.show import console_beside, plain, report_shown, watched, write
     from fedlmd.inference import Predictor, examine
 
     torch.set_num_threads(threads)
     predictor = Predictor(open_release(release))
-    known = evaluation_images(source, predictor.settings, predictor.settings.labels)
-    report = watched(examine(predictor, known, unknown_images(ood, predictor.settings), most=most))
-    out = output()
-    out.print(f"{release} against {ood}:")
+    chosen = known_images_at(predictor.release, source)
+    with notes_shown():
+        known = known_images(chosen, predictor.settings)
+        unknown = unknown_images(ood, predictor.settings, own=(chosen, predictor.settings.data.source))
+        report = watched(examine(predictor, known, unknown, most=most))
+    out = console_beside(json_file)
+    out.print(f"{plain(release)}, known images of {plain(chosen)}, against {plain(ood)}:")
     out.print(report_shown(report))
     write(asdict(report), json_file)
 
 
-def unknown_images(source: str, settings: Settings) -> LabelledImages:
-    """Images of a source; of the release's own source only the labels that it does not know."""
-    from fedlmd.data import label_names
+def known_images_at(release: Release, source: str | None) -> str:
+    """The source of images of a release's labels: the one that was asked for, or the release's own.
 
-    names = label_names(source, "eval")
-    shares = source == settings.data.source
-    return evaluation_images(source, settings, [name for name in names if not shares or name not in settings.labels])
+    Raises:
+        DataError: the release does not name its own, or it is not on this machine.
+    """
+    from fedlmd.data import DataError
+    from fedlmd.data.sources import SOURCES
+    from fedlmd.inference import known_source
 
-
-def evaluation_images(source: str, settings: Settings, labels: Sequence[str]) -> LabelledImages:
-    """The evaluation split of a source, in the form that a release takes."""
-    from fedlmd.data import load
-
-    return load(source, "eval", image_size=settings.image_size, channels=settings.channels, labels=labels)
-
-
-def infer(
-    release: ReleaseFolder,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    alpha: Alpha = None,
-    detector: Annotated[str, typer.Option(help="The score that decides.")] = "verdict",
-    worker: Annotated[
-        str | None,
-        typer.Option(help="Worker of a federated release whose calibration counts; all workers' without it."),
-    ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw what the detector computed into this PNG file.")] = None,
-    threads: Threads = CORES,
-    json_file: JsonFile = None,
-) -> None:
-    """Predict images: the class, and whether the image is out of distribution."""
-    from dataclasses import asdict
-
-    import torch
-
-    from fedlmd.cli.show import in_words, output, write
-    from fedlmd.data import decode_image, to_unit_range
-    from fedlmd.inference import Predictor, Row, gallery, png
-
-    torch.set_num_threads(threads)
-    predictor = Predictor(open_release(release), worker)
-    size, channels, rows = predictor.settings.image_size, predictor.settings.channels, []
-    for file in images:
-        image = to_unit_range(decode_image(file.read_bytes(), size, channels))
-        prediction = predictor.predict(image[None], alpha=alpha, detector=detector)[0]
-        rows.append((file, image, prediction))
-        output(stderr=json_file is not None).print(f"{file}: {in_words(prediction)}")
-    if picture is not None:
-        shown = [Row(image, predictor.explain(image[None]), prediction, file.name) for file, image, prediction in rows]
-        picture.write_bytes(png(gallery(shown)))
-    write({str(file): asdict(prediction) for file, _, prediction in rows}, json_file)
+    if source is not None:
+        return source
+    own = known_source(release.card)
+    if own not in SOURCES and not os.path.exists(own):
+        raise DataError(f"the release's images were at {own!r}, and nothing is there now; give --source")
+    return own
 
 
-def open_release(release: str) -> Release:
-    """The release that an argument names."""
-    from fedlmd.release import SHIPPED, load_release
+def known_images(source: str, settings: Settings) -> LabelledImages:
+    """The evaluation images of a release's labels, in the form that it takes; a label without any is logged.
 
-    return load_release(SHIPPED.get(release, Path(release)))
+    Raises:
+        DataError: the source has an image of none of the labels, or cannot be read.
+    """
+    import logging
+
+    from fedlmd.data import label_names, load
+
+    present = label_names(source, "eval", config=settings.data)
+    labels = [label for label in settings.labels if label in present]
+    images = load(source, "eval", rules=settings.pixel_rules, labels=labels or settings.labels, config=settings.data)
+    for label in settings.labels:
+        if label not in present:
+            logging.getLogger(__name__).warning("%s has no image of the known label %r to evaluate on", source, label)
+    return images.select(labels, names=settings.labels)
+
+
+def unknown_images(source: str, settings: Settings, own: tuple[str, ...]) -> LabelledImages:
+    """Images that a release does not know, in the form that it takes.
+
+    Args:
+        source: of the images; of a source with a part to evaluate on, that part.
+        settings: of the release.
+        own: sources of known images: of these only the labels are taken that the release does not know.
+
+    Raises:
+        DataError: there is no such image, or the source cannot be read.
+    """
+    from fedlmd.data import DataError, Split, label_names, load, scan
+
+    split: Split = "eval" if scan(source, labelled=False).divided else "all"
+    labels = None
+    if any(is_same(source, other) for other in own):
+        names = label_names(source, split, config=settings.data)
+        labels = [name for name in names if name not in settings.labels]
+        if not labels:
+            raise DataError(f"the release knows every label of {source!r}; give --ood other images")
+    return load(source, split, rules=settings.pixel_rules, labels=labels, config=settings.data, labelled=False)
+
+
+def is_same(source: str, other: str) -> bool:
+    """Whether two sources are one: the same name, or paths to the same place."""
+    return source == other or (os.path.exists(source) and os.path.exists(other) and os.path.samefile(source, other))

@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Generator, Mapping
+import re
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from fedlmd.cli.demo_steps import Note, Predicted, Step
-from fedlmd.data import LabelledImages
-from fedlmd.inference import Prediction, Report
+from fedlmd.calibration import IN_A_ROW
 from fedlmd.progress import Progress, drain
+from fedlmd.release import finite
+
+if TYPE_CHECKING:
+    from fedlmd.cli.demo.steps import Predicted, Step
+    from fedlmd.inference import Report
 
 T = TypeVar("T")
 
 
+def visible(text: object) -> str:
+    r"""A text in which no character changes others.
+
+    An escape sequence, a new line or a change of the direction of writing is shown as Python writes it, such as
+    ``\x1b``; all that is printable stays.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def plain(text: object) -> str:
+    """A name or sentence of someone else, to be put into markup: printed as it is, no part of it a style or a link."""
+    return re.sub(r"(\\*)(\[|$)", literally, visible(text))
+
+
+def literally(match: re.Match[str]) -> str:
+    """A bracket, or the end of a text, with the backslashes before it, as markup that prints the same."""
+    backslashes, bracket = match.groups()
+    # Rich halves the backslashes before a tag, and here that is an empty one, whatever comes after it.
+    return ("\\" * 2 * len(backslashes) + "[none][/none]" if backslashes else "") + ("\\[" if bracket else "")
+
+
 def error_line(sentence: str) -> None:
     """Print an error that the user can mend, on standard error."""
-    console().print(f"[bold red]error:[/] {escape(sentence)}")
+    console().print(f"[bold red]error:[/] {plain(sentence)}")
 
 
 def output(*, stderr: bool = False) -> Console:
     """Console for results."""
-    return Console(highlight=False, soft_wrap=True, stderr=stderr)
+    return Console(highlight=False, soft_wrap=True, emoji=False, stderr=stderr)
 
 
-def label_table(splits: Mapping[str, LabelledImages]) -> Table:
-    """How many images of each label there are, by split."""
-    table = Table(show_edge=False)
-    for column in ("label", *splits):
-        table.add_column(column, justify="right")
-    counts = [Counter(images.names[index] for index in images.labels.tolist()) for images in splits.values()]
-    for label in dict.fromkeys(name for images in splits.values() for name in images.names):
-        table.add_row(label, *(str(count[label]) for count in counts))
-    return table
+def console_beside(json_file: Path | None) -> Console:
+    """Console for a command's tables and sentences: standard output, or standard error where that gets the JSON."""
+    return output(stderr=is_output(json_file))
+
+
+def is_output(json_file: Path | None) -> bool:
+    """Whether the JSON goes to standard output: the file is "-"."""
+    return json_file is not None and str(json_file) == "-"
 
 
 def console() -> Console:
@@ -52,10 +74,10 @@ def console() -> Console:
 def bars() -> Bars:
     """Progress bars with figures, elapsed time and time left; a context manager."""
     return Bars(
-        TextColumn("[cyan]{task.description:<12}"),
+        TextColumn("{task.description:<12}", style="cyan", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -65,9 +87,10 @@ def bars() -> Bars:
 
 def show(bars: Bars, tasks: dict[str, Any], step: Progress) -> None:
     """Update a stage's bar."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in step.metrics.items())
+    numbers = {name: value for name, value in step.metrics.items() if value is not None}  # a node sends null for NaN
+    figures = visible("  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
     if step.stage not in tasks:
-        tasks[step.stage] = bars.add_task(step.stage, total=step.total, figures=figures)
+        tasks[step.stage] = bars.add_task(visible(step.stage), total=step.total, figures=figures)
     bars.update(tasks[step.stage], completed=step.done, total=step.total, figures=figures)
 
 
@@ -79,68 +102,57 @@ def watched(work: Generator[Progress, None, T]) -> T:
 
 
 def write(result: dict[str, Any], file: Path | None) -> None:
-    """Write a result as JSON to a file, or to standard output for "-"; nothing for None."""
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    if file is not None and str(file) == "-":
-        typer.echo(text)
+    """Write a result as JSON to a file, or to standard output for "-"; nothing for None.
+
+    A number that is not finite becomes null. What UTF-8 cannot encode is written as JSON's own escape.
+    """
+    text = json.dumps(finite(result), indent=2, ensure_ascii=False, allow_nan=False)
+    if is_output(file):
+        typer.echo(text.encode(errors="backslashreplace"))
     elif file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
+        file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-# What is shown of a worker's metrics after a round: words and key, of a share or number, and of bytes.
-FIGURES = {
-    "accuracy before": "accuracy",
-    "classifier loss": "classifier-loss",
-    "denoiser loss": "denoiser-loss",
-    "images": "num-examples",
-}
-TRAFFIC = {"received": "bytes-down", "sent": "bytes-up"}
-
-
-def round_line(event: Mapping[str, Any]) -> str:
-    """A round's event in one line for each worker."""
-    left = (event["rounds"] - event["round"]) * event["seconds"]
-    rest = f"about {left:.0f} s of rounds left" if left else "the last"
-    lines = [f"[bold]round {event['round']}/{event['rounds']}[/]  {event['seconds']:.0f} s, {rest}"]
-    for worker in sorted(event["workers"], key=lambda worker: str(worker["name"])):
-        metrics = worker["metrics"]
-        figures = [f"{words} {metrics[key]:.5g}" for words, key in FIGURES.items() if key in metrics]
-        figures += [f"{words} {metrics[key] / 1e6:.2f} MB" for words, key in TRAFFIC.items() if key in metrics]
-        lines.append(f"    {worker['name']}: {', '.join(figures)}")
-    return "\n".join(lines)
+def with_article(label: object) -> str:
+    """A label in a sentence: a digit with an article, any other in quotes."""
+    return f"a {label}" if str(label).isdigit() else f"“{plain(label)}”"
 
 
 def prediction_line(step: Predicted) -> str:
     """A node's prediction in one line."""
-    prediction, label = step.prediction, f"a {step.prediction['prediction']}"
+    prediction, label = step.prediction, with_article(step.prediction["prediction"])
     verdict = {"known": label, "unknown": "unknown", "uncertain": f"uncertain, perhaps {label}"}[prediction["verdict"]]
     right = "[green]✓[/]" if prediction["is_ood"] != step.known else "[red]✗[/]"
     limit = "no threshold" if prediction["threshold"] is None else f"{prediction['threshold']:.2f}"
     mark = "[yellow]?[/]" if prediction["verdict"] == "uncertain" else right
     return (
-        f"  {mark} {step.node} was shown a {step.label} ({'known' if step.known else 'unknown'}): it says {verdict}, "
+        f"  {mark} {plain(step.node)} was shown {with_article(step.label)} ({'known' if step.known else 'unknown'}): "
+        f"it says {verdict}, "
         f"score {prediction['score']:.2f} against {limit}, p {prediction['p_value']:.3f}"
     )
 
 
 def demo_step(bars: Bars, tasks: dict[str, Any], step: Step) -> None:
     """Show a step of the demo; its results end the bars."""
+    from fedlmd.cli.demo.steps import Note, Predicted
+    from fedlmd.cli.event_lines import round_line
+
     if isinstance(step, Progress):
         show(bars, tasks, step)
     elif isinstance(step, Note | dict):
         # The stages of the bars have ended.
         while tasks:
             bars.remove_task(tasks.popitem()[1])
-        bars.console.print(f"[bold]·[/] {step.text}" if isinstance(step, Note) else round_line(step))
+        bars.console.print(f"[bold]·[/] {plain(step.text)}" if isinstance(step, Note) else round_line(step))
     elif isinstance(step, Predicted):
         bars.console.print(prediction_line(step))
     else:
         bars.stop()
         out = console()
-        out.print("\nthe federation's release on test digits that no worker has seen:")
+        out.print(f"\nthe federation's release on test {step.images} that no worker has seen:")
         out.print(report_shown(step.report))
-        out.print(f"picture   {step.picture}\nrelease   {step.release}")
+        out.print(f"picture   {plain(step.picture)}\nrelease   {plain(step.release)}")
         out.print(f"{step.figures['seconds']:.0f} s in all, {step.figures['peak_rss_mib']} MiB at most")
 
 
@@ -150,21 +162,26 @@ def report_shown(report: Report) -> Group:
     for column in ("AUROC", "AUPR", "FPR at 95% TPR"):
         table.add_column(column, justify="right")
     for name, metrics in report.separations.items():
-        table.add_row(name, f"{metrics.auroc:.4f}", f"{metrics.aupr:.4f}", f"{metrics.fpr95:.4f}")
+        table.add_row(plain(name), f"{metrics.auroc:.4f}", f"{metrics.aupr:.4f}", f"{metrics.fpr95:.4f}")
     lines = (
         f"accuracy {report.classification.accuracy:.4f} on {report.classification.images} known images\n"
         f"false alarms {report.false_alarm_rate:.4f} of {report.known} known, chosen rate {report.alpha:g}; "
         f"found {report.detection_rate:.4f} of {report.unknown} unknown"
     )
-    return Group(table, lines)
+    promise = report.promise
+    colour = "green" if promise.kept else "yellow" if promise.rate < promise.low else "red"
+    return Group(table, lines, f"[{colour}]{promise.sentence}[/]")
 
 
-def in_words(prediction: Prediction) -> str:
-    """A prediction as a sentence."""
-    label = f"a {prediction.prediction}"
-    what = {"known": label, "unknown": f"unknown, closest to {label}", "uncertain": f"uncertain, perhaps {label}"}
-    limit = "none" if prediction.threshold is None else f"{prediction.threshold:.2f}"
-    return f"{what[prediction.verdict]} (score {prediction.score:.2f}, threshold {limit}, p {prediction.p_value:.3f})"
+def repeats_line(repeats: dict[str, Any]) -> str:
+    """An alarm of a node's watch for repeated images as a sentence."""
+    if repeats["in_a_row"] >= IN_A_ROW:
+        return f"[red]frozen[/]: the last {repeats['in_a_row']} images are identical; is the camera stuck?"
+    if repeats["share"] > 0.5:
+        share = f"{repeats['share']:.0%} of the latest 100 images came before"
+        return f"[red]repeating[/]: {share}; is a recording played again and again?"
+    alarm = repeats["alarm"]
+    return f"[yellow]repeating[/] at image {alarm['image']}, {plain(alarm['time'])}, and no longer; see --reset"
 
 
 def drift_line(watch: dict[str, Any]) -> str:
@@ -173,22 +190,15 @@ def drift_line(watch: dict[str, Any]) -> str:
     state = "[green]steady[/]"
     if alarm is not None:
         state = (
-            f"[red]drifting[/] since about image {alarm['since']}, noticed at image {alarm['image']}, {alarm['time']}"
+            f"[red]drifting[/] since about image {alarm['since']}, noticed at image {alarm['image']}, "
+            f"{plain(alarm['time'])}"
         )
+    # A node of an earlier version does not watch repeats.
+    if (repeats := watch.get("repeats")) and repeats["alarm"] is not None:
+        state = repeats_line(repeats) if alarm is None else f"{state}; {repeats_line(repeats)}"
     lowest = watch["below"][0]
     share = f"{lowest['images'] / images:.1%} of them" if images else "none of them"
     return (
-        f"{state}; {images} images since {watch['started']}, {share} with p of at most {lowest['level']:g}, where "
-        f"{lowest['limit']:.1%} can be chance"
+        f"{state}; {images} images since {plain(watch['started'])}, {share} with p of at most {lowest['level']:g}, "
+        f"where {lowest['limit']:.1%} can be chance"
     )
-
-
-def event_line(event: dict[str, Any]) -> str:
-    """A run's event as text."""
-    if event["event"] == "round":
-        return round_line(event)
-    if event["event"] == "resumed":
-        lines = [f"[bold]resumed[/] after round {event['round']} of {event['rounds']}"]
-        return "\n".join([*lines, *(f"    {reason}" for reason in event["skipped"])])
-    rest = {name: value for name, value in event.items() if name not in ("event", "time", "pid")}
-    return f"[bold]{event['event']}[/] {json.dumps(rest, ensure_ascii=False)}"

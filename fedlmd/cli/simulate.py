@@ -9,9 +9,6 @@ import typer
 
 from fedlmd.cli.options import CORES, JsonFile, SettingsFile, Threads, read_settings
 
-# Workers of a round that are shown one by one.
-SHOWN = 12
-
 
 def simulate(
     workers: Annotated[int, typer.Option(help="Workers of the federation.", min=1)],
@@ -25,7 +22,8 @@ def simulate(
     from dataclasses import replace
 
     from fedlmd.cli import fail
-    from fedlmd.cli.show import console, write
+    from fedlmd.cli.event_lines import event_line
+    from fedlmd.cli.show import console, plain, write
     from fedlmd.simulation.launch import simulate as launch
 
     settings = read_settings(settings_file)
@@ -33,25 +31,8 @@ def simulate(
         settings = replace(settings, federation=replace(settings.federation, rounds=rounds))
     out, event = console(), dict[str, Any]()
     for event in launch(settings, workers, output, actors=min(threads, workers)):
-        out.print(short_line(event))
+        out.print(event_line(event))
     if event.get("event") != "finished":
         fail(f"the run {event.get('event')}: {event.get('reason', 'no reason given')}")
-    out.print(f"release {output / 'releases' / event['release']}")
+    out.print(f"release {plain(output / 'releases' / event['release'])}")
     write(event, json_file)
-
-
-def short_line(event: dict[str, Any]) -> str:
-    """An event as text, without the names of more than ``SHOWN`` workers."""
-    from fedlmd.cli.show import event_line
-
-    workers = event.get("workers")
-    if event["event"] == "finished":
-        metrics = {name: value for name, value in event["metrics"].items() if name != "workers"}
-        return event_line({**event, "metrics": metrics})
-    if not isinstance(workers, list) or len(workers) <= SHOWN:
-        return event_line(event)
-    if event["event"] != "round":
-        return event_line({**event, "workers": f"{len(workers)} of them", "refused": len(event["refused"])})
-    mean = ", ".join(f"{name} {value:.5g}" for name, value in sorted(event["metrics"].items()))
-    head = f"[bold]round {event['round']}/{event['rounds']}[/]  {event['seconds']:.0f} s"
-    return f"{head}\n    {len(workers)} of {event['asked']} workers averaged; mean {mean}"

@@ -1,33 +1,56 @@
-"""Labelled images: where they come from, what they look like, and which worker holds which."""
+"""Labelled images: where they come from, how pixels are made of them, and which worker holds which."""
 
-from fedlmd.data.config import DataConfig
+from fedlmd.data.catalogue import Catalogue, Part, PassedOver
+from fedlmd.data.check.check import CheckReport, check
+from fedlmd.data.check.findings import CheckConfig
+from fedlmd.data.choice import Choice, choose_rules
+from fedlmd.data.config import AUTO, DataConfig, ImagesConfig
 from fedlmd.data.export import export
-from fedlmd.data.images import (
-    MAX_PIXELS,
-    DataError,
-    LabelledImages,
-    decode_image,
-    some,
-    to_pixels,
-    to_unit_range,
-)
+from fedlmd.data.facts import Facts
+from fedlmd.data.formats import FORMATS, MAX_PIXELS, SUFFIXES
+from fedlmd.data.images import DataError, LabelledImages, some, to_pixels, to_unit_range
+from fedlmd.data.labels import normal_label
+from fedlmd.data.layouts.splits import Split
 from fedlmd.data.partition import PartitionConfig, partition
-from fedlmd.data.sources import Split, label_names, load, split_held_back
+from fedlmd.data.pixel_rules import PixelRules, Raw, convert, decode_image
+from fedlmd.data.sources import evaluation_split, label_names, load, scan, split_held_back
+from fedlmd.data.survey import Survey, survey
 
 __all__ = [
+    "AUTO",
+    "FORMATS",
     "MAX_PIXELS",
+    "SUFFIXES",
+    "Catalogue",
+    "CheckConfig",
+    "CheckReport",
+    "Choice",
     "DataConfig",
     "DataError",
+    "Facts",
+    "ImagesConfig",
     "LabelledImages",
+    "Part",
     "PartitionConfig",
+    "PassedOver",
+    "PixelRules",
+    "Raw",
     "Split",
+    "Survey",
+    "check",
+    "choose_rules",
+    "convert",
     "decode_image",
+    "evaluation_split",
     "export",
     "label_names",
     "load",
+    "normal_label",
     "partition",
+    "scan",
     "some",
     "split_held_back",
+    "survey",
     "to_pixels",
     "to_unit_range",
 ]

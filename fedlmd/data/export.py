@@ -1,40 +1,49 @@
-"""Write a source as a folder of PNG files, the layout that ``load`` reads."""
+"""Write a source as a folder of image files, in a layout that ``load`` reads."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import get_args
 
-from fedlmd.data.images import DataError, LabelledImages, picture
-from fedlmd.data.sources import Split, load
+import numpy as np
+from PIL import Image
+
+from fedlmd.data.catalogue import Catalogue, Part, PassedOver
+from fedlmd.data.formats import from_array, open_image
+from fedlmd.data.images import DataError, check_labels, picture
+from fedlmd.data.labels import normal_label
+from fedlmd.data.pixel_rules import PixelRules, Raw, decode_image
+from fedlmd.data.sources import DAMAGED, scan
 from fedlmd.progress import Progress
 
 STAGE = ".export.part"
+
+log = logging.getLogger(__name__)
 
 
 def export(
     source: str,
     folder: Path,
     *,
-    image_size: int = 28,
-    channels: int = 1,
+    rules: PixelRules | None = None,
     root: Path | None = None,
     labels: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> Generator[Progress, None, None]:
-    """Write both splits as ``<folder>/{train,eval}/<label>/<index>.png``.
+    """Write a source as ``<folder>/{train,eval}/<label>/<number>.png``, or without train and eval where it has neither.
 
     All is written beside its place and moved there at the end: a crash leaves no half file and no half data set under
-    the final names. Closing the generator early removes what it wrote.
+    the final names. Closing the generator early removes what it wrote. Images that cannot be decoded are passed over,
+    with a warning in the log.
 
     Args:
-        source: what ``load`` takes, and so are ``image_size``, ``channels``, ``root`` and ``labels``.
+        source: what ``load`` takes, and so are ``root`` and ``labels``.
         folder: where to; made if missing.
-        image_size: height and width in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        rules: how pixels are made; None keeps every image as it is. Values of more than 8 bits are then written with
+            16 bits where they fit, and as TIFF files of floats where not.
         root: the source's data root; ``folder`` may lie anywhere.
         labels: only these.
         limit: at most this many images for each label and split, the first ones; None for all.
@@ -43,29 +52,68 @@ def export(
         One step for each image.
 
     Raises:
-        DataError: the folder is not empty, a label cannot be a folder's name, or ``load`` refuses the source.
+        DataError: the folder is not empty, a label cannot be a folder's name, or the source cannot be read.
     """
     if limit is not None and limit < 1:
         raise DataError(f"the limit for each label must be 1 or more, not {limit}")
     refuse_occupied(folder)
-    splits: dict[str, LabelledImages] = {
-        split: load(source, split, image_size=image_size, channels=channels, root=root, labels=labels)
-        for split in get_args(Split)
-    }
-    refuse_unwritable(next(iter(splits.values())).names)
-    chosen = {split: first_of_each(dataset, limit) for split, dataset in splits.items()}
-    total = sum(map(len, chosen.values()))
+    catalogue, damaged = scan(source, root=root), PassedOver()
+    names = catalogue.labels if labels is None else [normal_label(label) for label in labels]
+    check_labels(names, catalogue.labels)
+    refuse_unwritable(names)
+    chosen = [
+        (split, part, number, index)
+        for split, part in catalogue.parts.items()
+        for number, index in enumerate(first(catalogue, part, names, limit))
+    ]
     stage = folder / STAGE
     try:
         stage.mkdir(parents=True)
-        files = ((split, index) for split, indices in chosen.items() for index in indices)
-        for done, (split, index) in enumerate(files, start=1):
-            write(splits[split], index, stage / split)
-            yield Progress("export", done, total)
-        for split in chosen:
-            (stage / split).rename(folder / split)
+        for done, (split, part, number, index) in enumerate(chosen, start=1):
+            place = stage if split == "all" else stage / split
+            try:
+                write(part.raw(index), rules, place / catalogue.labels[int(part.labels[index])] / f"{number:05d}")
+            except DataError as error:
+                damaged.add(f"{DAMAGED} ({error})", part.name(index))
+            yield Progress("export", done, len(chosen))
+        for path in sorted(stage.iterdir()):
+            path.rename(folder / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+    for sentence in damaged.sentences():
+        log.warning("%s: %s", catalogue.name, sentence)
+
+
+def first(catalogue: Catalogue, part: Part, names: Sequence[str], limit: int | None) -> list[int]:
+    """Positions of the images of some labels to write: the first ``limit`` of each label, in order."""
+    seen: Counter[str] = Counter()
+    chosen: list[int] = []
+    for position, number in enumerate(part.labels.tolist()):
+        label = catalogue.labels[number]
+        seen[label] += 1
+        if label in names and (limit is None or seen[label] <= limit):
+            chosen.append(position)
+    return chosen
+
+
+def write(raw: Raw, rules: PixelRules | None, place: Path) -> None:
+    """Write one image into a file whose path is ``place`` and a suffix."""
+    image = (
+        picture(decode_image(raw, rules)) if rules else open_image(raw) if isinstance(raw, bytes) else from_array(raw)
+    )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(image, np.ndarray):
+        # PNG knows neither CMYK nor other colours of printing and video.
+        kept = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+        kept.save(place.with_name(f"{place.name}.png"))
+    elif image.dtype.kind in "iu" and image.ndim == 2 and image.min() >= 0 and image.max() <= 65535:
+        Image.fromarray(image.astype(np.uint16)).save(place.with_name(f"{place.name}.png"))
+    elif image.ndim == 2:
+        Image.fromarray(image.astype(np.float32)).save(place.with_name(f"{place.name}.tif"))
+    else:
+        raise DataError(
+            "more than 8 bits in several channels cannot be written; give a size and channels to convert it"
+        )
 
 
 def refuse_occupied(folder: Path) -> None:
@@ -81,21 +129,3 @@ def refuse_unwritable(names: Sequence[str]) -> None:
     for name in names:
         if not name or name.startswith(".") or set(name) & set('/\\\0:*?"<>|'):
             raise DataError(f"label {name!r} cannot be the name of a folder; rename it, or leave it out")
-
-
-def first_of_each(dataset: LabelledImages, limit: int | None) -> list[int]:
-    """Positions of the images to write: the first ``limit`` of each label, in order."""
-    seen: Counter[int] = Counter()
-    chosen: list[int] = []
-    for position, label in enumerate(dataset.labels.tolist()):
-        seen[label] += 1
-        if limit is None or seen[label] <= limit:
-            chosen.append(position)
-    return chosen
-
-
-def write(dataset: LabelledImages, index: int, folder: Path) -> None:
-    """Write one image as a PNG file into its label's folder."""
-    label_folder = folder / dataset.names[int(dataset.labels[index])]
-    label_folder.mkdir(parents=True, exist_ok=True)
-    picture(dataset.pixels[index]).save(label_folder / f"{index:05d}.png")

@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from fedlmd.choices import between, one_of
 from fedlmd.data.images import DataError, LabelledImages, check_labels
+from fedlmd.data.labels import normal_label
 
 PartitionKind = Literal["none", "labels", "iid", "dirichlet"]
 
@@ -43,6 +44,7 @@ class PartitionConfig:
 
     def __post_init__(self) -> None:
         one_of(self, PartitionKind, "kind")
+        object.__setattr__(self, "lists", tuple(tuple(map(normal_label, labels)) for labels in self.lists))
         between(self, 1, math.inf, "workers")
         between(self, 0, math.inf, "alpha", open_low=True)
         between(self, 0, math.inf, "seed")

@@ -1,36 +1,45 @@
-"""Where labelled images come from: the MNIST that is shipped, an .npz file, or a folder of image files."""
+"""Where labelled images come from: the MNIST that is shipped, a file of arrays, or a folder of image files."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
-from torch import Tensor
 
 from fedlmd.choices import Registry
-from fedlmd.data.images import IMAGE_SUFFIXES, DataError, LabelledImages, check_labels, decode_image, fit_pixels
+from fedlmd.data.catalogue import ArrayPart, Catalogue, Part, PassedOver, printable
+from fedlmd.data.config import DataConfig
+from fedlmd.data.images import DataError, LabelledImages, check_labels
+from fedlmd.data.labels import normal_label
+from fedlmd.data.layouts.archive import catalogue_of_archive
+from fedlmd.data.layouts.folder import catalogue_of_folder
+from fedlmd.data.layouts.hub import catalogue_of_tables, table_files
+from fedlmd.data.layouts.splits import Split
+from fedlmd.data.layouts.walk import held_inside
+from fedlmd.data.pixel_rules import PixelRules, convert, convert_array
 
-Split = Literal["train", "eval"]
-"""Which part of a source: the one to train on, or the one to evaluate on."""
+log = logging.getLogger(__name__)
 
-Source = Callable[[Split], LabelledImages]
+Source = Callable[[Literal["train", "eval"]], LabelledImages]
 """Gives one split of a named source, at whatever size its images have."""
 
-AnyArray = NDArray[Any]
+DAMAGED = "an image that cannot be decoded"
 
 
-def mnist(split: Split) -> LabelledImages:
+def mnist(split: Literal["train", "eval"]) -> LabelledImages:
     """The MNIST that ships with the package."""
-    return read_npz(resources.files("fedlmd.data").joinpath("mnist", "mnist.npz"), "mnist", split)
+    name = "test" if split == "eval" else "train"
+    with resources.files("fedlmd.data").joinpath("mnist", "mnist.npz").open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        pixels, labels = arrays[f"x_{name}"], arrays[f"y_{name}"].astype(np.int64)
+    return LabelledImages(torch.from_numpy(pixels)[:, None], torch.from_numpy(labels), tuple("0123456789"))
 
 
 SOURCES: Registry[Source] = Registry("data source", "fedlmd.sources", {"mnist": mnist})
@@ -41,61 +50,160 @@ def load(
     source: str,
     split: Split,
     *,
-    image_size: int = 28,
-    channels: int = 1,
+    rules: PixelRules | None = None,
     root: Path | None = None,
     labels: Sequence[str] | None = None,
+    config: DataConfig | None = None,
+    labelled: bool = True,
 ) -> LabelledImages:
     """Load one split of a source.
+
+    What is passed over or changed is said in the log of ``fedlmd.data``: dropped images as warnings.
 
     Args:
         source: one of
 
             - a name of ``SOURCES``, such as ``mnist``: the shipped data set, 60,000 (train) and 10,000 (eval) digits;
-            - a path to an .npz file: arrays ``x`` and ``y`` for both splits, or ``x_train``, ``y_train``, ``x_test``
-              and ``y_test``; images uint8 (N, H, W) or (N, H, W, C), labels whole numbers or strings (N,);
-            - a path to a folder: ``<folder>/<split>/<label>/*.png`` where it has a sub folder train or eval,
-              ``<folder>/<label>/*.png`` for both splits where it has neither. Other suffixes than
-              ``images.IMAGE_SUFFIXES`` and names with a leading dot are passed over.
-        split: "train" or "eval".
-        image_size: height and width in pixels; other sizes are fitted as ``decode_image`` does it.
-        channels: 1 (grey) or 3 (RGB).
+            - a path to an .npz file, see ``fedlmd.data.layouts.archive``;
+            - a path to a folder of images, see ``fedlmd.data.layouts.folder``, or of a Hugging Face data set, see
+              ``fedlmd.data.layouts.hub``.
+        split: "train", "eval", or "all" for both. Where a source has no part to evaluate on, a share of each label is
+            split off, the same images in every run; "all" has no need of it.
+        rules: how pixels are made; by default those of the digits, 28 x 28 and grey.
         root: the data root, if paths must lie in one: relative paths start there, and every path that leads outside,
             absolute, by ``..`` or through a symbolic link, is refused.
         labels: load only these, numbered in this order; by default all that any split has, 2 before 10.
+        config: gives ``evaluation`` and ``strict``; the defaults without it.
+        labelled: whether images need labels; a folder of images without label folders is then refused.
 
     Raises:
         DataError: the source is missing, unreadable, of the wrong form or outside the root, or a label is unknown or
             has no image. The message names the file or the label.
     """
     if split not in get_args(Split):
-        raise DataError(f"there is no split {split!r}; choose train or eval")
-    if source in SOURCES.names:
-        loaded = named(source)(split)
-    else:
-        path, base = locate(source, root)
-        if os.path.isdir(path):
-            return read_folder(path, split, (image_size, channels), base, labels)
-        if not os.path.isfile(path):
-            raise DataError(f"there is no data at {str(path)!r}; {give_a_source()}")
-        loaded = read_npz(path, str(path), split)
+        raise DataError(f"there is no split {split!r}; choose train, eval or all")
+    rules, config = rules or PixelRules(), config or DataConfig()
+    if source in SOURCES:
+        return load_named(source, split, rules, labels)
+    catalogue = scan(source, root=root, labelled=labelled)
+    missed = catalogue.passed_over.missed()
+    if config.strict and missed:
+        raise DataError(f"{catalogue.name}: {'; '.join(missed)}; strict is true")
+    for sentence in missed:
+        log.warning("%s: %s", catalogue.name, sentence)
+    for note in catalogue.notes:
+        log.info("%s: %s", catalogue.name, note)
+    return decoded(catalogue, split, rules, labels, config)
+
+
+def load_named(source: str, split: Split, rules: PixelRules, labels: Sequence[str] | None) -> LabelledImages:
+    """Load one split of a source that is registered."""
+    if split == "all":
+        both = [load_named(source, "train", rules, labels), load_named(source, "eval", rules, labels)]
+        pixels, numbers = (torch.cat(tensors) for tensors in zip(*((p.pixels, p.labels) for p in both), strict=True))
+        return LabelledImages(pixels, numbers, both[0].names)
+    loaded = named(source)(split)
     if labels is not None:
-        loaded = loaded.select(labels)
-    return LabelledImages(fit_pixels(loaded.pixels, image_size, channels), loaded.labels, loaded.names)
+        loaded = loaded.select([normal_label(label) for label in labels])
+    return LabelledImages(convert_array(loaded.pixels, rules), loaded.labels, loaded.names)
 
 
-def label_names(source: str, split: Split, *, root: Path | None = None) -> tuple[str, ...]:
+def scan(source: str, *, root: Path | None = None, labelled: bool = True) -> Catalogue:
+    """List a source without decoding its images; arguments and errors as for ``load``."""
+    if source in SOURCES:
+        splits: tuple[Literal["train", "eval"], ...] = ("train", "eval")
+        loaded = {split: named(source)(split) for split in splits}
+        parts: dict[Split, Part] = {
+            split: ArrayPart(images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.numpy(), source)
+            for split, images in loaded.items()
+        }
+        return Catalogue(source, loaded["train"].names, parts)
+    path, base = locate(source, root)
+    if os.path.isdir(path):
+        tables = table_files(path)
+        return catalogue_of_tables(path, tables, base) if tables else catalogue_of_folder(path, base, labelled=labelled)
+    if not os.path.isfile(path):
+        raise DataError(f"there is no data at {str(path)!r}; {give_a_source()}")
+    return catalogue_of_archive(path, str(path))
+
+
+def decoded(
+    catalogue: Catalogue, split: Split, rules: PixelRules, labels: Sequence[str] | None, config: DataConfig
+) -> LabelledImages:
+    """Decode the images of a split, one by one into the memory that they need in the end. Raises DataError."""
+    part = catalogue.part(split, config.evaluation)
+    if not len(part):
+        raise DataError(f"{catalogue.name} has one image of each label and so none to evaluate on; add images")
+    if labels is not None:
+        part, names = chosen(catalogue, part, split, [normal_label(label) for label in labels])
+    else:
+        names = catalogue.labels
+    pixels = torch.empty((len(part), rules.channels, rules.size, rules.size), dtype=torch.uint8)
+    changes, damaged, kept = Counter[str](), PassedOver(), np.ones(len(part), dtype=np.bool_)
+    for index in range(len(part)):
+        try:
+            pixels[index], changed = convert(part.raw(index), rules)
+        except DataError as error:
+            if config.strict:
+                raise type(error)(f"{printable(part.name(index))}: {error}; strict is true") from error
+            damaged.add(f"{DAMAGED} ({error})", part.name(index))
+            kept[index] = False
+        else:
+            changes.update(changed)
+    say(catalogue, split, len(part), changes, damaged)
+    if not kept.any():
+        raise DataError(f"{catalogue.name} has no {split} image that can be decoded: {'; '.join(damaged.sentences())}")
+    numbers = torch.from_numpy(part.labels)
+    if not kept.all():
+        pixels, numbers = pixels[torch.from_numpy(kept)], numbers[torch.from_numpy(kept)]
+    return LabelledImages(pixels, numbers, tuple(names))
+
+
+def chosen(catalogue: Catalogue, part: Part, split: Split, labels: Sequence[str]) -> tuple[Part, Sequence[str]]:
+    """The images of some labels, with labels numbered in this order. Raises DataError."""
+    check_labels(labels, catalogue.labels)
+    renumbered = np.full(len(catalogue.labels), -1, dtype=np.int64)
+    for number, label in enumerate(labels):
+        old = catalogue.labels.index(label)
+        if not (part.labels == old).any():
+            raise DataError(
+                f"label {label!r} has no {split} image in {catalogue.name}; leave it out, or add images of it"
+            )
+        renumbered[old] = number
+    taken = part.take(np.flatnonzero(renumbered[part.labels] >= 0))
+    taken.labels = renumbered[taken.labels]
+    return taken, labels
+
+
+def say(catalogue: Catalogue, split: Split, count: int, changes: Counter[str], damaged: PassedOver) -> None:
+    """Log what was changed and what was passed over."""
+    if changes:
+        words = "; ".join(f"{number:,} {change}" for change, number in changes.most_common())
+        log.info("%s, %s: of %s images %s", catalogue.name, split, f"{count:,}", words)
+    for sentence in damaged.sentences():
+        log.warning("%s, %s: %s", catalogue.name, split, sentence)
+
+
+def label_names(
+    source: str, split: Split, *, root: Path | None = None, config: DataConfig | None = None
+) -> tuple[str, ...]:
     """The labels that a split of a source has, in natural order, without decoding an image.
 
-    Raises:
-        DataError: as ``load``.
+    Arguments and errors as for ``load``.
     """
-    if source not in SOURCES.names:
-        path, base = locate(source, root)
-        if os.path.isdir(path):
-            names, folders = label_folders(path, split, base)
-            return tuple(name for name in names if name in folders)
-    return load(source, split, root=root).names
+    if source in SOURCES:
+        return named(source)("train" if split == "train" else "eval").names
+    catalogue = scan(source, root=root)
+    part = catalogue.part(split, (config or DataConfig()).evaluation)
+    return tuple(catalogue.labels[index] for index in np.unique(part.labels).tolist())
+
+
+def evaluation_split(source: str, *, root: Path | None = None) -> Split:
+    """The split of a source that nothing was trained on: all of it, where it has no part to evaluate on.
+
+    For images of another source than a release's; arguments and errors as for ``load``.
+    """
+    return "eval" if source in SOURCES or scan(source, root=root, labelled=False).divided else "all"
 
 
 def give_a_source() -> str:
@@ -144,144 +252,3 @@ def locate(source: str, root: Path | None) -> tuple[Path, Path | None]:
         return Path(source), None
     base = Path(os.path.realpath(root))
     return held_inside(base / source, base), base
-
-
-def held_inside(path: Path, base: Path) -> Path:
-    """The path with its links resolved, refused when they lead out of the root."""
-    resolved = Path(os.path.realpath(path))
-    if not resolved.is_relative_to(base):
-        raise DataError(f"{str(path)!r} leads outside the data root; give a path inside it")
-    return resolved
-
-
-def read_npz(path: Traversable | Path, name: str, split: Split) -> LabelledImages:
-    """One split of an .npz file. Raises DataError."""
-    try:
-        with path.open("rb") as file:
-            # Never a pickle: np.load would otherwise run whatever code the file holds.
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, NpzFile):
-                raise DataError("it holds a single array")
-            x_key, y_key = npz_keys(archive, split)
-            x, y = archive[x_key], archive[y_key]
-            every_y = [y] if y_key == "y" else [archive["y_train"], archive["y_test"]]
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds on a broken archive
-        raise DataError(f"{name} cannot be read as an .npz file of images: {error}") from error
-    return from_arrays(x, y, every_y, name)
-
-
-def npz_keys(archive: NpzFile, split: Split) -> tuple[str, str]:
-    """The names of a split's images and labels in an archive. Raises DataError."""
-    if {"x_train", "y_train", "x_test", "y_test"} <= set(archive.files):
-        suffix = "train" if split == "train" else "test"
-        return f"x_{suffix}", f"y_{suffix}"
-    if {"x", "y"} <= set(archive.files):
-        return "x", "y"
-    names = ", ".join(archive.files)
-    raise DataError(f"it needs arrays x and y, or x_train, y_train, x_test and y_test; it has {names}")
-
-
-def from_arrays(x: AnyArray, y: AnyArray, every_y: list[AnyArray], name: str) -> LabelledImages:
-    """Labelled images from arrays of untrusted form; ``every_y`` are the labels of all splits. Raises DataError."""
-    if x.dtype != np.uint8:
-        raise DataError(f"the images of {name} must be uint8 (0 to 255), not {x.dtype}")
-    if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3)) or 0 in x.shape:
-        raise DataError(f"the images of {name} must be (N, H, W) or (N, H, W, 1 or 3) and not empty, not {x.shape}")
-    for labels in every_y:
-        if labels.dtype.kind not in "iuU" or labels.ndim != 1:
-            raise DataError(
-                f"the labels of {name} must be whole numbers or strings (N,), not {labels.dtype} {labels.shape}"
-            )
-    if len(x) != len(y):
-        raise DataError(f"{name} has {len(x)} images but {len(y)} labels; it needs one label for each image")
-    names = sorted({str(value) for labels in every_y for value in np.unique(labels)}, key=natural)
-    values, positions = np.unique(y, return_inverse=True)
-    indices = np.array([names.index(str(value)) for value in values], dtype=np.int64)[positions]
-    pixels = torch.from_numpy(x.reshape(*x.shape[:3], -1)).permute(0, 3, 1, 2).contiguous()
-    return LabelledImages(pixels, torch.from_numpy(indices), tuple(names))
-
-
-def read_folder(
-    folder: Path, split: Split, shape: tuple[int, int], base: Path | None, labels: Sequence[str] | None
-) -> LabelledImages:
-    """One split of a folder of images; ``shape`` is size and channels. Raises DataError."""
-    names, folders = label_folders(folder, split, base)
-    if labels is not None:
-        check_labels(labels, names)
-        names = list(labels)
-    files: list[Path] = []
-    indices: list[int] = []
-    for index, label in enumerate(names):
-        if label not in folders:
-            if labels is None:
-                continue  # only the other split has it: the numbers are to mean the same in both
-            raise DataError(f"label {label!r} has no {split} image in {folder}; leave it out, or add a folder of it")
-        in_folder = image_files(folders[label], base)
-        files += in_folder
-        indices += [index] * len(in_folder)
-    pixels = torch.empty((len(files), shape[1], shape[0], shape[0]), dtype=torch.uint8)
-    for position, file in enumerate(files):
-        pixels[position] = read_image(file, *shape)
-    return LabelledImages(pixels, torch.tensor(indices, dtype=torch.int64), tuple(names))
-
-
-def label_folders(folder: Path, split: Split, base: Path | None) -> tuple[list[str], dict[str, Path]]:
-    """The labels of all splits in natural order, and the folder of each label that this split has."""
-    splits = {name: path for name, path in folders(folder, base).items() if name in get_args(Split)}
-    if splits and split not in splits:
-        raise DataError(f"{folder} has {' and '.join(splits)} but no {split} folder; add it, or use neither of the two")
-    labelled = {name: folders(path, base) for name, path in (splits or {str(split): folder}).items()}
-    names = sorted({label for folders in labelled.values() for label in folders}, key=natural)
-    if not labelled[split]:
-        where = splits.get(split, folder)
-        raise DataError(f"{where} has no label folders; put each label's images in a folder of its name")
-    return names, labelled[split]
-
-
-def folders(folder: Path, base: Path | None) -> dict[str, Path]:
-    """The sub-folders of a folder by name."""
-    return {path.name: target for path, target in entries(folder, base) if os.path.isdir(target)}
-
-
-def image_files(folder: Path, base: Path | None) -> list[Path]:
-    """The image files of a folder, in natural order. Raises DataError when there is none."""
-    files = {
-        path.name: target
-        for path, target in entries(folder, base)
-        if path.name.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(target)
-    }
-    if not files:
-        raise DataError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}); add one, or remove the folder")
-    return [files[name] for name in sorted(files, key=natural)]
-
-
-def entries(folder: Path, base: Path | None) -> Iterator[tuple[Path, Path]]:
-    """The visible entries of a folder, as path and target: links are followed only inside the root."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    path = Path(entry.path)
-                    yield path, held_inside(path, base) if base is not None and entry.is_symlink() else path
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
-
-
-def read_image(file: Path, image_size: int, channels: int) -> Tensor:
-    """Decode an image file. Raises DataError naming the file."""
-    try:
-        return decode_image(file.read_bytes(), image_size, channels)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    except DataError as error:
-        raise type(error)(f"{file}: {error}") from error
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which 2 comes before 10: each run of digits is compared by its length first."""
-    parts = re.split("([0-9]+)", name)
-    key = [
-        (0, part) if position % 2 == 0 else (len(part.lstrip("0")), part.lstrip("0"))
-        for position, part in enumerate(parts)
-    ]
-    return [*key, (0, name)]

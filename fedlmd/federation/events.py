@@ -17,10 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fedlmd.release import finite
+
 EVENTS = "events.jsonl"
 RESUMED = "resumed"
 """The event that continues a run after a final one."""
 FINAL = frozenset({"finished", "failed", "stopped"})
+# What UTF-8 cannot encode, such as a part of a file name that is no text, is written as JSON's own escape.
+ESCAPES = "backslashreplace"
 
 
 class EventLog:
@@ -36,11 +40,13 @@ class EventLog:
     def append(self, event: str, **fields: object) -> None:
         """Write one event with the time (UTC, ISO 8601), as a complete line or not at all.
 
+        A number that is not finite is written as null, for JSON has no such numbers.
+
         Raises:
             OSError: when the disk is full or fails.
         """
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+        line = (json.dumps(finite(entry), ensure_ascii=False, allow_nan=False) + "\n").encode(errors=ESCAPES)
         with self.path.open("ab", buffering=0) as file:
             end = file.tell()
             if file.write(line) < len(line):

@@ -1,7 +1,7 @@
 """From a release to predictions: detectors, predictor, evaluation, figures."""
 
 from fedlmd.inference.detectors import detector_inputs, detectors
-from fedlmd.inference.evaluation import Report, examine
+from fedlmd.inference.evaluation import Report, examine, known_source
 from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, png
 from fedlmd.inference.prediction import Prediction
 from fedlmd.inference.predictor import CLASS, Predictor, references
@@ -19,6 +19,7 @@ __all__ = [
     "examine",
     "gallery",
     "heat_map",
+    "known_source",
     "png",
     "references",
     "self_test_outputs",

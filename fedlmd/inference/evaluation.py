@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from fedlmd.data import LabelledImages, some
+from fedlmd.calibration import PromiseCheck, check_scores
+from fedlmd.data import DataError, LabelledImages, some
 from fedlmd.detection import Separation, separation
 from fedlmd.inference.predictor import Predictor
 from fedlmd.progress import Progress
@@ -27,6 +29,7 @@ class Report:
         false_alarm_rate: share of known images that were called unknown.
         detection_rate: share of unknown images that were called unknown.
         separations: threshold-free metrics of every score, by its name; "verdict" is the fused one.
+        promise: whether the false-alarm rate is as promised, see ``fedlmd.calibration.PromiseCheck``.
     """
 
     classification: Evaluation
@@ -36,6 +39,7 @@ class Report:
     false_alarm_rate: float
     detection_rate: float
     separations: dict[str, Separation]
+    promise: PromiseCheck
 
 
 def examine(
@@ -60,7 +64,8 @@ def examine(
         {name: torch.cat([scores[name] for scores in part]) for name in predictor.choices}
         for part in (scored[: len(batches[0])], scored[len(batches[0]) :])
     )
-    threshold = predictor.references[VERDICT].threshold(predictor.alpha)
+    reference = predictor.references[VERDICT]
+    threshold = reference.threshold(predictor.alpha)
     return Report(
         classification=classification,
         known=len(inside[VERDICT]),
@@ -69,4 +74,19 @@ def examine(
         false_alarm_rate=float((inside[VERDICT] > threshold).float().mean()),
         detection_rate=float((outside[VERDICT] > threshold).float().mean()),
         separations={name: separation(inside[name], outside[name]) for name in predictor.choices},
+        promise=check_scores(reference, predictor.alpha, inside[VERDICT].numpy()),
     )
+
+
+def known_source(card: Mapping[str, Any]) -> str:
+    """The source of a release's known images, as its settings name it: "mnist", a folder or a file.
+
+    A federated release names none: where a worker has its images stays at the worker.
+
+    Raises:
+        DataError: when the card does not name it.
+    """
+    source = card.get("settings", {}).get("data", {}).get("source")
+    if not isinstance(source, str):
+        raise DataError("the release does not say where its images are; give --source: mnist, a folder or an .npz file")
+    return source

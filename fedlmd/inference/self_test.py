@@ -29,7 +29,9 @@ def self_test_outputs(
     LMD is left out where it takes more than about a hundred evaluations; one-step denoising stands in where no other
     score is left.
     """
-    images = to_unit_range(torch.from_numpy(patterns(settings.channels, settings.image_size))).to(networks.device)
+    images = to_unit_range(torch.from_numpy(patterns(settings.pixel_rules.channels, settings.pixel_rules.size))).to(
+        networks.device
+    )
     expensive = {"lmd"} if settings.detector.lmd.evaluations > EXPENSIVE else set()
     names = [name for name in settings.detector.verdict if name not in expensive] or by_name.keys() & {"one-step"}
     return {LOGITS: networks.classifier(images).cpu(), **scored({name: by_name[name] for name in names}, images)}

@@ -7,13 +7,18 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
-from fedlmd.federation.flower.processes import SupervisedProcess
+from fedlmd.federation.flower.processes import SupervisedProcess, side_by_side
+from fedlmd.node.cores import available_cores
 from fedlmd.service.client import NodeClient, NodeError
 
 START_SECONDS = 120.0
+
+# A node ends its own processes first.
+STOP_SECONDS = 10.0
 
 # A node that has died so many times does not start.
 DEATHS = 2
@@ -54,10 +59,19 @@ class Cluster:
         settings: TOML file that every node reads.
         ports: of the REST services, the server's first, then one for each worker.
         deaths: so many times may a node die before it is said not to start.
+        data: data root of the workers; None for that of their homes.
     """
 
-    def __init__(self, home: Path, settings: Path, ports: tuple[int, ...], *, deaths: int = DEATHS) -> None:
-        self.home, self.settings, self.deaths = home.absolute(), settings.absolute(), deaths
+    def __init__(
+        self,
+        home: Path,
+        settings: Path,
+        ports: tuple[int, ...],
+        *,
+        deaths: int = DEATHS,
+        data: Path | None = None,
+    ) -> None:
+        self.home, self.settings, self.deaths, self.data = home.absolute(), settings.absolute(), deaths, data
         self.server = NodePlace("server", ports[0], free_port())
         self.workers = [
             NodePlace(f"client{worker + 1}", port, free_port(), worker) for worker, port in enumerate(ports[1:])
@@ -75,9 +89,7 @@ class Cluster:
         Raises:
             ClusterError: when a port is taken or a node does not respond in time.
         """
-        for node in self.nodes:
-            if not is_free(node.port):
-                raise ClusterError(f"port {node.port} is taken; stop what listens there, or choose other ports")
+        self.refuse_taken_ports()
         for node in self.nodes:
             home = self.home / node.name
             (home / "logs").mkdir(parents=True, exist_ok=True)
@@ -87,6 +99,12 @@ class Cluster:
         deadline = time.monotonic() + START_SECONDS
         for node in self.nodes:
             self.wait_for(node, deadline)
+
+    def refuse_taken_ports(self) -> None:
+        """Raise ClusterError when a process listens at the port of a node's REST service."""
+        for node in self.nodes:
+            if not is_free(node.port):
+                raise ClusterError(f"port {node.port} is taken; stop what listens there, or choose others with --ports")
 
     def wait_for(self, node: NodePlace, deadline: float) -> None:
         """Wait until a node responds."""
@@ -102,10 +120,9 @@ class Cluster:
                 return
 
     def stop(self) -> None:
-        """Stop all nodes, the workers first."""
-        for node in reversed(self.nodes):
-            if node.name in self.processes:
-                self.processes.pop(node.name).stop()
+        """Stop all nodes, side by side."""
+        processes = [self.processes.pop(name) for name in list(self.processes)]
+        side_by_side(*[partial(process.stop, STOP_SECONDS) for process in processes])
 
     def command(self, node: NodePlace) -> list[str]:
         """The command that starts a node."""
@@ -120,6 +137,7 @@ class Cluster:
             "worker": node.worker or 0,
             "flower-port": node.flower_port,
             "threads": self.threads,
+            **({} if self.data is None or node.worker is None else {"data": self.data}),
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         return [sys.executable, "-m", "fedlmd.cli", "serve", *arguments]
@@ -127,7 +145,7 @@ class Cluster:
     @property
     def threads(self) -> int:
         """Threads of each node: its share of the cores."""
-        return max(1, (os.cpu_count() or 1) // max(1, len(self.workers)))
+        return max(1, available_cores() // max(1, len(self.workers)))
 
     @property
     def environment(self) -> dict[str, str]:

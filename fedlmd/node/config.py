@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedlmd.node.cores import available_cores
 from fedlmd.service.schema import Role
 from fedlmd.settings import Settings
 
@@ -17,15 +17,16 @@ class NodeConfig:
     Args:
         name: shown in logs, metrics and releases.
         role: "server" or "worker".
-        home: the node's folder; it gets ``data/``, ``releases/``, ``state/``, ``runs/``, ``flower/``, ``logs/`` and
+        home: the node's folder; it gets ``releases/``, ``state/``, ``runs/``, ``flower/``, ``logs/`` and
             ``drift.json``.
         settings: labels, data, models, training; a run's own settings override the server's.
         worker: index of this node's share of a divided source, from 0.
         host: address at which the REST service listens.
         port: its port.
-        superlink: "host:port" of Flower's server; at the server itself where it listens.
+        superlink: "host:port" of Flower's server, see ``Address``; at the server itself where it listens.
         flower_port: at a worker, port of Flower's own processes, reached from this machine only.
         threads: processor cores that the trainer may use, and likewise the REST service for predictions.
+        data: the node's data root: sources in settings and paths in requests lie inside it; ``home/data`` by default.
     """
 
     name: str
@@ -37,17 +38,17 @@ class NodeConfig:
     port: int = 8000
     superlink: str = "127.0.0.1:9092"
     flower_port: int = 9094
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    threads: int = field(default_factory=available_cores)
+    data: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.data == Path():
+            object.__setattr__(self, "data", self.home / "data")
 
     @property
     def releases(self) -> Path:
         """Folder of the node's releases."""
         return self.home / "releases"
-
-    @property
-    def data(self) -> Path:
-        """The node's data root: paths in requests stay inside it."""
-        return self.home / "data"
 
     @property
     def runs(self) -> Path:

@@ -28,8 +28,9 @@ class PersistentDriftWatch:
     """Watches the p-values of the current release's predictions; safe for several threads.
 
     The file holds counts and evidence; a restart continues from it. Digests of the last images are in memory only: the
-    test assumes that images are drawn independently, so a repeated image does not count. A crash loses the evidence of
-    a few seconds and never adds any.
+    test assumes that images are drawn independently, so a repeated image does not count in it. Repeats are watched by
+    themselves: many of them come from a camera that is stuck. A crash loses the evidence of a few seconds and never
+    adds any.
 
     Args:
         path: the file; its folder exists.
@@ -62,30 +63,25 @@ class PersistentDriftWatch:
             release: id of the release that made it. Another one than before begins a new watch.
             count: images of its calibration.
             p_value: of the image, in (0, 1].
-            image: its pixels; one of the last images does not count again.
+            image: its pixels; one of the last images counts as a repeat alone.
         """
+        digest, now = hashlib.blake2b(release.encode() + image, digest_size=16).digest(), datetime.now(UTC)
         with self.lock:
-            if self.repeated(release.encode() + image):
-                return
             began = self.watch is None or self.watch.release != release
-            watch = self.watch_of(release, count)
-            raised = watch.observe(p_value, datetime.now(UTC))
-            due = began or raised or time.monotonic() - self.saved >= self.every
-            report = watch.report() if raised else None
-        if report is not None and report.alarm is not None:
-            log.warning(
-                "the images drift: low p-values come more often than the calibration of release %s can account for, "
-                "since about image %d of %d; acknowledge it with DELETE /v1/drift",
-                release,
-                report.alarm.since,
-                report.images,
-            )
+            watch, repeated = self.watch_of(release, count), self.repeated(digest)
+            repeating = watch.repeats.observe(digest, now, repeated=repeated)
+            drifting = not repeated and watch.observe(p_value, now)
+            due = began or drifting or repeating or time.monotonic() - self.saved >= self.every
+            report = watch.report()
+        if drifting:
+            warn_of_drift(report)
+        if repeating:
+            warn_of_repeats(report)
         if due:
             self.save()
 
-    def repeated(self, image: bytes) -> bool:
-        """Whether an image came lately; the lock is held."""
-        digest = hashlib.blake2b(image, digest_size=16).digest()
+    def repeated(self, digest: bytes) -> bool:
+        """Whether the image of a digest came lately; the lock is held."""
         known = digest in self.digests
         self.digests.pop(digest, None)
         self.digests[digest] = None
@@ -135,3 +131,26 @@ class PersistentDriftWatch:
                 os.replace(part, self.path)
             except OSError as error:
                 log.warning("the drift watch cannot be written (%s); a restart would forget its latest images", error)
+
+
+def warn_of_drift(report: DriftReport) -> None:
+    """Log an alarm of drift."""
+    if report.alarm is not None:
+        log.warning(
+            "the images drift: low p-values come more often than the calibration of release %s can account for, "
+            "since about image %d of %d; acknowledge it with DELETE /v1/drift",
+            report.release,
+            report.alarm.since,
+            report.images,
+        )
+
+
+def warn_of_repeats(report: DriftReport) -> None:
+    """Log an alarm that images are repeated."""
+    log.warning(
+        "the same images come again and again (%d identical ones in a row, %.0f%% repeats lately); is the camera "
+        "stuck, or a recording played? release %s predicts them all the same; acknowledge it with DELETE /v1/drift",
+        report.repeats.in_a_row,
+        100 * report.repeats.share,
+        report.release,
+    )

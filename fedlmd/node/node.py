@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
 from fedlmd.calibration import DriftReport
+from fedlmd.federation.announcement import name_problem
+from fedlmd.federation.flower.address import Address
 from fedlmd.federation.flower.engine import ServerEngine
-from fedlmd.federation.flower.worker_engine import WorkerEngine
+from fedlmd.federation.flower.processes import EngineError, side_by_side
 from fedlmd.inference import Prediction
 from fedlmd.node.config import NodeConfig
 from fedlmd.node.drift import PersistentDriftWatch
+from fedlmd.node.participant import Participant
 from fedlmd.node.releases import LoadedReleases
 from fedlmd.node.runs import ServerRuns
 from fedlmd.node.trainer import Trainer
 from fedlmd.progress import Progress, Work
 from fedlmd.release import VERDICT
 from fedlmd.service.app import create_app
+from fedlmd.service.contract import Unavailable
+from fedlmd.service.participants import ConnectionBody, DataBody, WorkerBody
 from fedlmd.service.schema import TrainOrder
 from fedlmd.service.server import serve
 from fedlmd.settings import to_mapping
 
 log = logging.getLogger(__name__)
+
+WORKERS_SECONDS = 2.0
+"""So long Flower's server may take to list its workers."""
 
 
 class Node:
@@ -31,38 +40,66 @@ class Node:
 
     Args:
         config: of the node.
+
+    Raises:
+        ValueError: when the address of Flower's server, or a worker's name, has another form than it may have.
     """
 
     def __init__(self, config: NodeConfig) -> None:
+        address = Address.parse(config.superlink)
+        if config.role == "worker" and (problem := name_problem(config.name)):
+            raise ValueError(problem)
         self.config, self.name, self.role = config, config.name, config.role
-        for folder in (config.data, config.releases, config.runs, config.logs):
+        # Another data root than that of the home is not created: it may be mounted late, or be misspelt.
+        own = (config.data,) if config.data.is_relative_to(config.home) else ()
+        for folder in (*own, config.releases, config.runs, config.logs):
             folder.mkdir(parents=True, exist_ok=True)
         self.releases = LoadedReleases(config.releases, config.name)
         self.watch = PersistentDriftWatch(config.home / "drift.json")
         self.trainer = Trainer(config)
-        self.engine: ServerEngine | WorkerEngine
+        self.engine: ServerEngine | None = None
         self.runs: ServerRuns | None = None
+        self.participant: Participant | None = None
         if config.role == "server":
-            host, _, port = config.superlink.rpartition(":")
-            self.engine = ServerEngine(config.home, host, int(port))
+            self.engine = ServerEngine(config.home, address.host, address.port)
             self.runs = ServerRuns(self.engine, config)
         else:
-            environment = self.trainer.environment
-            self.engine = WorkerEngine(config.home, config.name, config.superlink, config.flower_port, environment)
+            self.participant = Participant(config, self.trainer)
 
     def start(self) -> None:
         """Start the processes. A server's trainer starts at its first local training."""
-        if self.role == "worker":
+        if self.participant is not None:
             self.trainer.start()
-        self.engine.start()
-        if self.runs is not None:
+            self.participant.start()
+        if self.engine is not None and self.runs is not None:
+            self.engine.start()
             self.runs.resume_watching()
 
     def stop(self) -> None:
-        """Stop all processes."""
+        """Stop all processes, side by side."""
         self.watch.save()
-        self.engine.stop()
-        self.trainer.stop()
+        others = [part.stop for part in (self.participant, self.engine) if part is not None]
+        side_by_side(self.trainer.stop, *others)
+
+    @property
+    def data(self) -> DataBody | None:
+        """State of a worker's own images; None at a server."""
+        return None if self.participant is None else self.participant.data
+
+    @property
+    def connection(self) -> ConnectionBody | None:
+        """How a worker stands with its server; None at a server."""
+        return None if self.participant is None else self.participant.connection
+
+    def workers(self) -> list[WorkerBody] | None:
+        """The workers that announced themselves within the last hour; None at a worker. Raises Unavailable."""
+        if self.engine is None:
+            return None
+        try:
+            workers = self.engine.workers(timeout=WORKERS_SECONDS)
+        except EngineError as error:
+            raise Unavailable(str(error)) from None
+        return [WorkerBody.model_validate(asdict(worker)) for worker in workers]
 
     @property
     def progress(self) -> Progress | None:
@@ -116,3 +153,5 @@ def run(config: NodeConfig) -> None:
         serve(create_app(node), config.host, config.port)
     finally:
         node.stop()
+        # The end of the process need not look through all objects once more, which takes seconds on a busy machine.
+        gc.freeze()

@@ -18,12 +18,14 @@ from fedlmd.federation.flower.run_commands import forget_run_id, has_run_id
 from fedlmd.federation.plan import NotWritten, PlanError, read_plan, write_plan
 from fedlmd.federation.server.checkpoints import last_good
 from fedlmd.federation.server.merge import shared
+from fedlmd.federation.worker_list import AnnouncedWorker
 from fedlmd.models import build
 from fedlmd.node.config import NodeConfig
+from fedlmd.node.preparation import settle, wait_for_images
 from fedlmd.release import SHIPPED, Release, Weights, load_release, set_current
 from fedlmd.service.contract import Busy, Refused, Unavailable, UnknownRun
 from fedlmd.service.schema import RunOrder, RunSummary
-from fedlmd.settings import Settings, from_mapping, merge, plan_of, to_mapping
+from fedlmd.settings import Settings, from_mapping, merge, plan_of, to_mapping, with_preset
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,14 @@ class ServerRuns:
         self.lock = threading.Lock()
 
     def start(self, order: RunOrder) -> str:
-        """Plan a run and hand it to Flower; returns its id."""
+        """Plan a run and hand it to Flower; returns its id.
+
+        Where the rules for pixels are left open, that happens in a thread, once the workers' images are known.
+        """
         settings = self.settings_of(order)
+        notes: tuple[str, ...] = ()
+        if settings.is_resolved:
+            settings, notes = settle(settings, self.announced())
         weights = self.first_weights(settings, order.pretrained_detector)
         with self.lock:
             self.check_idle()
@@ -53,8 +61,46 @@ class ServerRuns:
             except NotWritten as error:
                 raise Unavailable(str(error)) from None
             EventLog(folder).append("submitted", run=run, rounds=settings.federation.rounds)
-        self.hand_over(folder)
+            if notes:
+                EventLog(folder).append("images", notes=notes)
+        if settings.is_resolved:
+            self.hand_over(folder)
+        else:
+            arguments = (folder, settings, order.pretrained_detector)
+            threading.Thread(target=self.prepare, args=arguments, name=f"prepare-{run}", daemon=True).start()
         return run
+
+    def announced(self) -> list[AnnouncedWorker]:
+        """The workers that announced themselves; none where Flower's server does not respond."""
+        try:
+            return self.engine.workers()
+        except EngineError:
+            return []
+
+    def prepare(self, folder: Path, settings: Settings, pretrained_detector: bool) -> None:
+        """Choose the rules for pixels by the workers' images, and hand the run to Flower."""
+        events, federation = EventLog(folder), settings.federation
+
+        def waiting(connected: int) -> None:
+            events.append("waiting", connected=connected, needed=federation.min_workers)
+
+        def ended() -> bool:
+            return events.final() is not None
+
+        try:
+            workers = wait_for_images(self.announced, federation.min_workers, federation.wait_seconds, waiting, ended)
+            settings, notes = settle(settings, workers)
+            weights = self.first_weights(settings, pretrained_detector)
+            write_plan(folder, plan_of(folder.name, settings, self.config.releases), weights)
+            if notes:
+                events.append("images", notes=notes)
+            if not ended():
+                self.hand_over(folder)
+        except Unavailable:
+            log.warning("run %s was not taken by Flower", folder.name)  # its event log says why
+        except (Refused, NotWritten, ValueError, OSError) as error:
+            if not ended():
+                events.append("failed", reason=str(error), kind=type(error).__name__)
 
     def resume(self, run: str) -> None:
         """Resume a run that failed or was stopped, after its last good round."""
@@ -65,6 +111,8 @@ class ServerRuns:
                 plan, initial = read_plan(folder)
             except PlanError as error:
                 raise Refused(f"the run {run!r} cannot be resumed: {error}") from None
+            if not from_mapping(plan.settings).is_resolved:
+                raise Refused(f"the run {run!r} ended before its workers' images were known; start a new run")
             number, skipped = last_good(folder, shared(plan, initial))
             events = EventLog(folder)
             try:
@@ -101,12 +149,15 @@ class ServerRuns:
         except EngineError as error:
             EventLog(folder).append("failed", reason=str(error), kind="EngineError")
             raise Unavailable(f"Flower did not take the run: {error}") from None
-        self.watch(folder)
+        if EventLog(folder).final() is not None:  # it was stopped meanwhile
+            self.engine.stop_run(folder)
+        else:
+            self.watch(folder)
 
     def settings_of(self, order: RunOrder) -> Settings:
         """The server's settings, overridden by the run's."""
         labels = {} if order.labels is None else {"labels": order.labels}
-        settings = from_mapping(merge(to_mapping(self.config.settings), {**order.settings, **labels}))
+        settings = from_mapping(merge(to_mapping(self.config.settings), with_preset({**order.settings, **labels})))
         if order.pretrained_detector:
             settings = replace(settings, denoiser=replace(settings.denoiser, steps=0))
         return settings
@@ -140,7 +191,10 @@ class ServerRuns:
     def stop(self, run: str) -> None:
         """Stop a run. The weights of its last round stay in its folder."""
         folder = self.folder(run)
-        if EventLog(folder).final() is None:
+        events = EventLog(folder)
+        if events.final() is None and not has_run_id(folder):
+            events.append("stopped", reason="the run was stopped before it began")
+        elif events.final() is None:
             try:
                 self.engine.stop_run(folder)
             except EngineError as error:
@@ -188,6 +242,8 @@ def summarise(folder: Path) -> RunSummary | None:
         started=datetime.fromisoformat(events[0]["time"]),
         release=final.get("release"),
         reason=final.get("reason"),
+        workers=final.get("workers"),
+        expected=final.get("expected"),
     )
 
 

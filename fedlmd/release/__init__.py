@@ -1,5 +1,6 @@
 """Releases: folders of weights and a card. Needs numpy only."""
 
+from fedlmd.release.finite import finite
 from fedlmd.release.self_test import LOGITS, VERDICT, SelfTest, dissenting, patterns
 from fedlmd.release.shipped import PRETRAINED_FOLDER, SHIPPED
 from fedlmd.release.store import (
@@ -26,6 +27,7 @@ __all__ = [
     "Weights",
     "current_release",
     "dissenting",
+    "finite",
     "half",
     "list_releases",
     "load_release",

@@ -22,8 +22,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from fedlmd.release.finite import finite
+
 FORMAT = 3
 CARD, WEIGHTS, CURRENT = "card.json", "weights.safetensors", "current"
+# What UTF-8 cannot encode, such as a part of a file name that is no text, is written as JSON's own escape.
+ESCAPES = "backslashreplace"
 
 Weights = dict[str, np.ndarray]
 
@@ -51,7 +55,7 @@ class Release:
 def identify(card: Mapping[str, Any], tensors: bytes) -> str:
     """Digest of a card and its serialised weights: the first 12 hexadecimal digits of SHA-256."""
     text = json.dumps({k: v for k, v in card.items() if k != "id"}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(hashlib.sha256(tensors).digest() + text.encode()).hexdigest()[:12]
+    return hashlib.sha256(hashlib.sha256(tensors).digest() + text.encode(errors=ESCAPES)).hexdigest()[:12]
 
 
 def save_release(folder: Path, card: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Path:
@@ -68,13 +72,13 @@ def save_release(folder: Path, card: Mapping[str, Any], weights: Mapping[str, np
     folder.mkdir(parents=True, exist_ok=True)
     tensors = save_tensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
     # Through JSON once, so that the digest is taken of what a reader will see (lists for tuples, strings for keys).
-    full: dict[str, Any] = json.loads(json.dumps({**card, "format": FORMAT}))
+    full: dict[str, Any] = json.loads(json.dumps(finite({**card, "format": FORMAT})))
     full["id"] = identify(full, tensors)
     target: Path = folder / full["id"]
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
     try:
         write_through(part / WEIGHTS, tensors)
-        write_through(part / CARD, (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode())
+        write_through(part / CARD, (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode(errors=ESCAPES))
         part.chmod(0o755)
         if not intact(target):
             shutil.rmtree(target, ignore_errors=True)

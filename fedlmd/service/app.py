@@ -12,7 +12,7 @@ from fedlmd.service import errors
 from fedlmd.service.contract import Host
 from fedlmd.service.limits import MAX_BODY, BodyLimit
 from fedlmd.service.metrics import NodeCollector
-from fedlmd.service.routes import drift, health, inference, releases, runs, training
+from fedlmd.service.routes import drift, health, inference, releases, runs, training, workers
 from fedlmd.service.schema import ErrorBody
 from fedlmd.service.state import Service
 
@@ -39,7 +39,7 @@ def create_app(host: Host, *, max_body: int = MAX_BODY) -> FastAPI:
     service.metrics.registry.register(NodeCollector(host, service.jobs, service.started))
     app.add_middleware(BodyLimit, limit=max_body)
     errors.install(app)
-    for topic in (inference, training, releases, drift, runs, health):
+    for topic in (inference, training, releases, drift, runs, workers, health):
         app.include_router(topic.router)
     return app
 

@@ -31,6 +31,10 @@ class NodeClient:
         """State of the node: release, training, drift."""
         return self.ask("GET", "/health")
 
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers that announced themselves to the server."""
+        return list[Any](self.ask("GET", "/v1/workers"))
+
     def start_run(self, order: dict[str, Any]) -> str:
         """Start a federated run at the server, or resume one (``{"resume": id}``); returns its id."""
         return str(self.ask("POST", "/v1/runs", json=order)["run"])

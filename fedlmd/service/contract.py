@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from fedlmd.calibration import DriftReport
 from fedlmd.inference import Prediction, Predictor
 from fedlmd.progress import Progress, Work
+from fedlmd.service.participants import ConnectionBody, DataBody, WorkerBody
 from fedlmd.service.schema import ReleaseSummary, Role, RunOrder, RunSummary, TrainOrder
 
 
@@ -144,6 +145,21 @@ class Host(Protocol):
         """The federated runs; None on a worker."""
 
     @property
+    def data(self) -> DataBody | None:
+        """State of a worker's own images; None at a server."""
+
+    @property
+    def connection(self) -> ConnectionBody | None:
+        """How a worker stands with its server; None at a server."""
+
+    def workers(self) -> list[WorkerBody] | None:
+        """The workers that announced themselves within the last hour; None at a worker. Takes at most some seconds.
+
+        Raises:
+            Unavailable: Flower's server does not respond.
+        """
+
+    @property
     def progress(self) -> Progress | None:
         """What the trainer does, for a run or for a local training; None when it is idle."""
 
@@ -187,3 +203,12 @@ class Host(Protocol):
             Busy: the trainer is busy.
             ValueError: the labels or the images are not what they must be, with one sentence.
         """
+
+
+def workers_connected(host: Host) -> int | None:
+    """Number of workers connected to a server; None at a worker, and where Flower's server does not respond."""
+    try:
+        workers = host.workers()
+    except Unavailable:
+        return None
+    return None if workers is None else sum(worker.connected for worker in workers)

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fedlmd.calibration import DriftState, Verdict
-from fedlmd.service.contract import Host
+from fedlmd.service.contract import Host, workers_connected
 from fedlmd.service.jobs import Jobs
 from fedlmd.service.run_metrics import gauge, gauges, one_of, run_families
 from fedlmd.service.schema import JobState
@@ -79,6 +79,8 @@ class NodeCollector(Collector):
         yield from self.releases()
         yield from self.work()
         yield from self.drift()
+        if (connected := workers_connected(self.host)) is not None:
+            yield gauge("fedlmd_workers_connected", "Workers that the server accepted within seconds.", connected)
         if self.host.runs is not None:
             yield from run_families(self.host.runs)
 
@@ -117,6 +119,11 @@ class NodeCollector(Collector):
         yield gauge("fedlmd_drift_evidence", text, watched.evidence)
         yield gauge("fedlmd_drift_threshold", "Evidence at which an alarm is raised.", watched.threshold)
         yield CounterMetricFamily("fedlmd_drift_alarms", "Alarms that this release raised.", value=watched.alarms)
+        repeats = watched.repeats
+        text = "How many of the latest predictions were of identical images."
+        yield gauge("fedlmd_repeats_in_a_row", text, repeats.in_a_row)
+        yield gauge("fedlmd_repeats_share", "Share of repeats among the latest 100 predictions.", repeats.share)
+        yield gauge("fedlmd_repeats_alarm", "Whether repeats raised an alarm.", float(repeats.alarm is not None))
 
 
 def children_memory() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -23,6 +23,7 @@ from fedlmd.calibration import DriftState
 from fedlmd.inference import Prediction
 from fedlmd.progress import Progress
 from fedlmd.service.labels import Folder, Labels
+from fedlmd.service.participants import ConnectionBody, DataBody
 
 Role = Literal["server", "worker"]
 RunState = Literal["running", "finished", "failed", "stopped"]
@@ -164,6 +165,8 @@ class ExplanationBody(BaseModel):
 class PredictionBody(Prediction):
     """The prediction of one image."""
 
+    changes: list[str] = field(default_factory=list)
+    """How the image was converted, in a few words each; empty where every pixel was kept."""
     explanation: ExplanationBody | None = None
     """With `explain=true` only."""
 
@@ -253,12 +256,18 @@ class RunSummary(BaseModel):
     started: datetime
     release: str | None = Field(description="Id of the release that it made.")
     reason: str | None = Field(description="Why it failed.")
+    workers: int | None = Field(
+        default=None, description="Once it is finished: how many workers' updates its last round averaged."
+    )
+    expected: int | None = Field(
+        default=None, description="Once it is finished: how many workers a round asked at most."
+    )
 
 
 class DriftCount(BaseModel):
     """State of the drift watch, in short."""
 
-    state: DriftState
+    state: DriftState = Field(description="`repeating`: the same images come again and again; is a camera stuck?")
     images: int = Field(description="Images counted.")
     alarms: int = Field(description="Alarms of this release so far.")
 
@@ -275,3 +284,9 @@ class Health(BaseModel):
     jobs: int = Field(description="Local trainings that are running.")
     drift: DriftCount | None = Field(description="The drift watch; null before the release's first prediction.")
     uptime: float = Field(description="Seconds since the service started.")
+    data: DataBody | None = Field(description="At a worker: its own images; null at the server.")
+    connected: bool | None = Field(description="At a worker: whether the server accepts it; null at the server.")
+    connection: ConnectionBody | None = Field(description="At a worker: how it stands with its server.")
+    workers: int | None = Field(
+        description="At the server: number of workers connected; null at a worker, and while Flower does not respond."
+    )

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fedlmd.service.state import Service
 
 # Seconds that open requests have to end at the shutdown.
-GRACE = 3
+GRACE = 2
 
 
 @final

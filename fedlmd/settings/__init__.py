@@ -3,8 +3,9 @@
 Each part of the program has its settings beside its code; this package composes them.
 """
 
+from fedlmd.settings.errors import SettingsError
 from fedlmd.settings.plan import plan_of
-from fedlmd.settings.settings import DIGITS, Settings, SettingsError, from_mapping, merge, read, to_mapping
+from fedlmd.settings.settings import DIGITS, Settings, from_mapping, merge, read, to_mapping, with_preset
 
 __all__ = [
     "DIGITS",
@@ -15,4 +16,5 @@ __all__ = [
     "plan_of",
     "read",
     "to_mapping",
+    "with_preset",
 ]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 import dacite
 
 from fedlmd.calibration import CalibrationConfig
-from fedlmd.data import DataConfig
+from fedlmd.choices import between
+from fedlmd.data import AUTO, Choice, DataConfig, Facts, ImagesConfig, PixelRules, choose_rules, normal_label
 from fedlmd.detection import DETECTORS, PRESETS, DetectorConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.federation.config import FederationConfig
 from fedlmd.models import ClassifierConfig, DenoiserConfig, ModelConfig, NetworksConfig
+from fedlmd.settings.errors import SettingsError, check_keys, line_of, sections, within, wrong_type, wrong_value
 from fedlmd.training import AugmentationConfig, TrainingConfig
 
+T = TypeVar("T")
+
 DIGITS = tuple("0123456789")
-
-
-class SettingsError(ValueError):
-    """A setting that is unknown, of the wrong type or out of range."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,16 @@ class Settings:
 
     Args:
         labels: labels that the classifier distinguishes and the detector knows, in the order of its outputs.
-        image_size: images are brought to this height and width, in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        seed: of initial weights, shuffling, noise.
+        image_size: images are brought to this height and width, in pixels; "auto" chooses a size by the images.
+        channels: 1 (grey) or 3 (RGB); "auto" chooses by the images.
+        seed: of initial weights, shuffling, noise; 0 to 2**32 - 1.
     """
 
     labels: tuple[str, ...] = DIGITS
-    image_size: int = 28
-    channels: int = 1
+    image_size: int | str = AUTO
+    channels: int | str = AUTO
     seed: int = 0
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     data: DataConfig = field(default_factory=DataConfig)
     models: ModelConfig = field(default_factory=ModelConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -59,17 +60,22 @@ class Settings:
     federation: FederationConfig = field(default_factory=FederationConfig)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(map(normal_label, self.labels)))
+        between(self, 0, 2**32 - 1, "seed")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels is {list(self.labels)}; give at least two, none of them twice")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels is {self.channels}; it is 1 (grey) or 3 (RGB)")
+        if self.channels not in (1, 3, AUTO):
+            raise ValueError(f'channels is {self.channels!r}; it is 1 (grey), 3 (RGB) or "auto"')
+        if isinstance(self.image_size, str) and self.image_size != AUTO:
+            raise ValueError(f'image_size is {self.image_size!r}; it is a whole number or "auto"')
         _ = self.networks  # its parts check themselves
         for name in self.detector.calibrated:
             DETECTORS.check(name)
         lmd, stages = self.detector.lmd, range(len(self.models.classifier))
         timesteps(Schedule(self.schedule), lmd.inpainting.steps, lmd.inpainting.start)
-        if not 2 <= lmd.cells <= self.image_size:
-            raise ValueError(f"cells is {lmd.cells}; images of {self.image_size} pixels take 2 to {self.image_size}")
+        size = self.pixel_rules.size
+        if not 2 <= lmd.cells <= size:
+            raise ValueError(f"cells is {lmd.cells}; images of {size} pixels take 2 to {size}")
         if not self.detector.feature_stages or not set(self.detector.feature_stages) <= {*stages, -1}:
             raise ValueError(
                 f"feature_stages is {list(self.detector.feature_stages)}; "
@@ -79,7 +85,8 @@ class Settings:
     @property
     def networks(self) -> NetworksConfig:
         """Shape of both networks, and the seed of their initial weights."""
-        models, shape = self.models, (self.image_size, self.channels, len(self.labels))
+        models, rules = self.models, self.pixel_rules
+        shape = (rules.size, rules.channels, len(self.labels))
         return NetworksConfig(
             ClassifierConfig(
                 *shape, models.classifier, views=models.views, head=models.head, network=models.classifier_network
@@ -87,6 +94,32 @@ class Settings:
             DenoiserConfig(*shape, models.denoiser, models.blocks, network=models.denoiser_network),
             self.seed,
         )
+
+    @property
+    def pixel_rules(self) -> PixelRules:
+        """How pixels are made of images; for "auto" the rules of the digits, until ``resolved`` has chosen others."""
+        return self.choose(()).rules
+
+    def choose(self, facts: Sequence[Facts]) -> Choice:
+        """Rules for pixels by these settings and, for every "auto", by what the workers' images look like."""
+        multiple = DenoiserConfig.patch * 2 ** max(0, len(self.models.denoiser) - 1)
+        return choose_rules(self.image_size, self.channels, self.images, facts, multiple)
+
+    def resolved(self, facts: Sequence[Facts]) -> tuple[Settings, tuple[str, ...]]:
+        """The same settings without "auto", and what is to be said of the choice, one sentence each.
+
+        Args:
+            facts: of each worker's images.
+        """
+        rules, notes = (choice := self.choose(facts)).rules, choice.notes
+        images = ImagesConfig(rules.background, rules.window or "full", rules.fit, rules.invert)  # type: ignore[arg-type]
+        return replace(self, image_size=rules.size, channels=rules.channels, images=images), notes
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether no rule for pixels is "auto"."""
+        images = self.images
+        return AUTO not in (self.image_size, self.channels, images.background, images.window, images.fit)
 
     def training_of(self, part: str) -> TrainingConfig:
         """How one of the two networks is trained, "classifier" or "denoiser"."""
@@ -101,32 +134,58 @@ def read(path: Path) -> Settings:
     """Read a run's TOML file; what it leaves out keeps its default.
 
     Raises:
-        SettingsError: naming the file and the key.
+        SettingsError: naming the file, the line where that is known, and the key.
     """
+    text = ""
     try:
-        return from_mapping(tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the text
+        return from_mapping(tomllib.loads(text))
     except FileNotFoundError:
         raise SettingsError(f"there is no settings file {path}") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except SettingsError as error:
+        line = line_of(text, error.place) if error.place else None
+        raise SettingsError(f"{path}{f', line {line}' if line else ''}: {error}", error.place) from None
+    except RecursionError:
+        raise SettingsError(f"{path}: its lists or tables are nested too deeply") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is no TOML file: {error}") from None
 
 
 def from_mapping(values: dict[str, Any]) -> Settings:
     """Settings from nested dictionaries, as TOML and JSON give them.
 
     Raises:
-        SettingsError: on an unknown key, a wrong type or a value out of range.
+        SettingsError: on an unknown key, a wrong type or a value out of range; it names the key with its tables.
     """
     if not isinstance(values, dict):
         raise SettingsError(f"settings are a table of keys and values, not {values!r}")
+    check_keys(Settings, values)
     # Partial tables keep the defaults of the run, which for the two trainings differ from the class's own.
-    merged = merge(to_mapping(Settings()), with_preset(values))
+    return build_section(Settings, merge(to_mapping(Settings()), with_preset(values)), "")
+
+
+def build_section(section: type[T], values: dict[str, Any], place: str) -> T:
+    """A section from its whole table. The sections in it come first, so that the place of an error is known.
+
+    Args:
+        section: its class.
+        values: its keys and tables, all of them known.
+        place: of the section, such as "data.partition"; "" for the top.
+
+    Raises:
+        SettingsError: on a wrong type or a value out of range.
+    """
+    parts = sections(section).items()
+    built = {name: build_section(kind, values[name], within(place, name)) for name, kind in parts}
     try:
-        return dacite.from_dict(Settings, merged, dacite.Config(strict=True, type_hooks=HOOKS))
-    except dacite.DaciteError as error:
-        raise SettingsError(f"unknown or wrong setting: {error}") from None
+        return dacite.from_dict(section, {**values, **built}, dacite.Config(strict=True, type_hooks=HOOKS))
+    except dacite.WrongTypeError as error:
+        key = str(error.field_path).partition(".")[0]
+        raise wrong_type(section, place, key, values[key]) from None
     except (ValueError, TypeError) as error:
-        raise SettingsError(str(error)) from None
+        raise wrong_value(section, place, values, str(error)) from None
 
 
 def with_preset(values: dict[str, Any]) -> dict[str, Any]:
@@ -136,8 +195,8 @@ def with_preset(values: dict[str, Any]) -> dict[str, Any]:
         return values
     table = dict(detector["lmd"])
     name = table.pop("preset")
-    if name not in PRESETS:
-        raise SettingsError(f"detector.lmd.preset is {name!r}; there are {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise SettingsError(f"detector.lmd.preset is {name!r}; there are {', '.join(PRESETS)}", "detector.lmd.preset")
     preset = json.loads(json.dumps(asdict(PRESETS[name])))
     return {**values, "detector": {**detector, "lmd": merge(preset, table)}}
 
@@ -166,7 +225,10 @@ def only(kind: type, *accepted: type) -> Callable[[object], object]:
     def convert(value: object) -> object:
         if type(value) not in accepted:
             raise dacite.WrongTypeError(kind, value)
-        converted: object = (get_origin(kind) or kind)(value)
+        try:
+            converted: object = (get_origin(kind) or kind)(value)
+        except OverflowError:  # an integer beyond all floats
+            raise dacite.WrongTypeError(kind, value) from None
         return converted
 
     return convert

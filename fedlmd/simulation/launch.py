@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fedlmd.data import DataError
+from fedlmd.data import DataError, survey
 from fedlmd.federation.events import EventLog, follow_events
 from fedlmd.federation.flower.processes import end_group, flower_environment
 from fedlmd.federation.plan import Plan, write_plan
@@ -43,6 +43,8 @@ def simulate(settings: Settings, workers: int, output: Path, *, actors: int) -> 
     settings = divided(settings, workers)
     if not has_ray():
         raise SimulationError(f"simulated workers need Ray: pip install '{EXTRA}'")
+    looked_at = survey(settings.data.source, config=settings.data)
+    settings, notes = settings.resolved([looked_at.facts])
     run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{workers}-workers"
     folder = output.absolute() / "runs" / run
     write_plan(
@@ -50,7 +52,10 @@ def simulate(settings: Settings, workers: int, output: Path, *, actors: int) -> 
         plan_for(run, settings, workers, output.absolute() / "releases", actors),
         build(settings.networks).weights(),
     )
-    EventLog(folder).append("submitted", run=run, rounds=settings.federation.rounds, workers=workers)
+    events = EventLog(folder)
+    events.append("submitted", run=run, rounds=settings.federation.rounds, workers=workers)
+    if said := [*looked_at.notes, *notes]:
+        events.append("images", notes=said)
     log = output.absolute() / "logs" / f"{run}.log"
     log.parent.mkdir(exist_ok=True)
     process = launched(folder, workers, actors, json.dumps(to_mapping(settings)["data"]), log)

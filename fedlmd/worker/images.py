@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from fedlmd.data import DataConfig, DataError, LabelledImages, Split, label_names, load, partition, split_held_back
+from fedlmd.data import (
+    DataConfig,
+    DataError,
+    LabelledImages,
+    Split,
+    Survey,
+    evaluation_split,
+    label_names,
+    load,
+    partition,
+    split_held_back,
+    survey,
+)
 from fedlmd.settings import Settings
 
 
@@ -63,25 +75,45 @@ class WorkerConfig:
         Raises:
             DataError: when a source cannot be read, or lacks all of the labels, or one that must be there.
         """
-        training_split = self.split(settings, "train", training or self.data.source, complete)
-        evaluated = self.split(settings, "eval", evaluation or training or self.data.source, complete)
+        source = training or self.data.source
+        apart = evaluation is not None and evaluation != source
+        # Nothing needs to be split off a source for evaluation where another one is for that, and nothing off that one.
+        whole = apart and evaluation_split(source, root=self.root) == "all"
+        training_split = self.split(settings, "all" if whole else "train", source, complete)
+        which = evaluation_split(evaluation, root=self.root) if apart and evaluation else "eval"
+        evaluated = self.split(settings, which, evaluation or source, complete)
         kept, held_back = split_held_back(training_split, self.data.held_back, settings.seed)
         return WorkerImages(kept, held_back, evaluated)
+
+    def survey(self, source: str | None = None) -> Survey:
+        """What the worker's source, or another, holds, and what its images look like. Raises DataError."""
+        return survey(source or self.data.source, root=self.root, config=self.data)
 
     def split(self, settings: Settings, which: Split, source: str, complete: bool = False) -> LabelledImages:
         """One split of a source: the images of the run's labels and, of the worker's source, of its share."""
         divided = source == self.data.source and self.data.partition.kind != "none"
-        form = {"image_size": settings.image_size, "channels": settings.channels, "root": self.root}
+        form = {"rules": settings.pixel_rules, "root": self.root, "config": self.data}
         if divided:
             # A source is divided whole, so that the shares are the same whatever labels a run has.
             images = partition(self.load(source, which, **form), self.data.partition, self.worker)
             present = tuple(images.names[index] for index in torch.unique(images.labels).tolist())
         else:
             # A run that has no label in common with the source is refused by ``load``, which names what there is.
-            present = label_names(source, which, root=self.root)
+            present = label_names(source, which, root=self.root, config=self.data)
             listed = [label for label in settings.labels if label in present]
             images = self.load(source, which, **form, labels=listed or settings.labels)
+        refuse_other_case(self.name, settings.labels, present)
         missing = [label for label in settings.labels if label not in present]
         if missing and (complete or len(missing) == len(settings.labels)):
             raise DataError(f"label {missing[0]!r} has no image at {self.name}; there are {', '.join(present)}")
         return images.select([label for label in settings.labels if label in present], names=settings.labels)
+
+
+def refuse_other_case(worker: str, labels: Sequence[str], present: Sequence[str]) -> None:
+    """Refuse labels of a run that a worker has in another case, such as "cat" and "Cat". Raises DataError."""
+    for label in labels:
+        for name in present:
+            if label not in present and name not in labels and name.casefold() == label.casefold():
+                raise DataError(
+                    f"{worker} has the label {name!r}, the run has {label!r}: if they are one, give them one name"
+                )

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 
+from fedlmd.calibration import EVALUATION
 from fedlmd.data import some
 from fedlmd.detection import DENOISING, build_detectors, class_gaussians, moments_of, scored
 from fedlmd.federation import actions
@@ -21,7 +22,7 @@ from fedlmd.settings import Settings, from_mapping
 from fedlmd.training import Evaluation, evaluate
 from fedlmd.worker.alone import train_alone
 from fedlmd.worker.images import WorkerConfig, WorkerImages
-from fedlmd.worker.scores import CalibrationScores
+from fedlmd.worker.scores import CalibrationScores, Scale, refuse_unmeasurable
 from fedlmd.worker.state import ClientState, RoundState
 from fedlmd.worker.training import embedding_sums, fit_part, update_norms
 
@@ -68,8 +69,7 @@ class Worker:
             case actions.MOMENTS:
                 result = yield from self.moments(settings, weights)
             case actions.THRESHOLDS:
-                scale = config["moments"]
-                result = Result(self.scores.sketches(settings, scale), self.scores.self_test_scores(settings, scale))
+                result = self.thresholds(settings, config["moments"])
             case actions.TRAIN_ALONE:
                 result = yield from self.train_alone(settings, config.get("training"), config.get("evaluation"))
             case _:
@@ -77,9 +77,15 @@ class Worker:
         return result
 
     def images(self, settings: Settings) -> WorkerImages:
-        """The worker's images for these settings, loaded once."""
+        """The worker's images for these settings, loaded once.
+
+        Raises:
+            DataError: when there are too few to train or to calibrate with.
+        """
         if self.loaded is None or self.loaded[0] != settings:
-            self.loaded = (settings, self.config.images(settings))
+            images = self.config.images(settings)
+            refuse_unmeasurable(self.config.name, images, self.config.data.held_back)
+            self.loaded = (settings, images)
         return self.loaded[1]
 
     def start(self, settings: Settings, weights: Weights, number: int) -> Networks:
@@ -102,9 +108,9 @@ class Worker:
 
         Returns:
             The new weights, or their compressed changes; and the figures "num-examples"; "accuracy", "evaluation-loss"
-            and "evaluation-images" of the global weights; "seconds-loading" of images and networks, and
-            "seconds-training" from there on; of each network the last loss ("classifier-loss") and the L2 norm of its
-            change ("classifier-norm").
+            and "evaluation-images" of the global weights; "calibration-images", which are scored after the last round;
+            "seconds-loading" of images and networks, and "seconds-training" from there on; of each network the last
+            loss ("classifier-loss") and the L2 norm of its change ("classifier-norm").
         """
         begin = time.monotonic()
         images, networks = self.images(settings), self.start(settings, weights, number)
@@ -123,6 +129,7 @@ class Worker:
             "accuracy": before.accuracy,
             "evaluation-loss": before.loss,
             "evaluation-images": before.images,
+            "calibration-images": min(len(images.held_back), settings.calibration.images),
             "seconds-loading": start - begin,
             "seconds-training": time.monotonic() - start,
             **losses,
@@ -199,6 +206,12 @@ class Worker:
         """Score held-back images with the final weights; see ``CalibrationScores.measure``."""
         networks = build(settings.networks, weights).for_inference()
         return (yield from self.scores.measure(settings, networks, class_gaussians(weights), self.images(settings)))
+
+    def thresholds(self, settings: Settings, scale: Scale) -> Result:
+        """Sketches of the scores on the scale that all workers share, and outputs for the self-test's images."""
+        sketches = self.scores.sketches(settings, scale)
+        sketches[EVALUATION] = self.scores.evaluation_sketch(settings, scale)
+        return Result(sketches, self.scores.self_test_scores(settings, scale))
 
     def install(self, card: Mapping[str, Any], weights: Weights) -> str:
         """Save a release at this worker and make it the current one; returns its id."""

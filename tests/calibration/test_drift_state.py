@@ -60,6 +60,12 @@ GOOD = through_text(watched([0.002] * 20))
         ({"alarm": 7}, "not what it must be"),
         ({"alarm": {"image": 7}}, "'since' is missing"),
         ({"alarms": None}, "no count"),
+        ({"repeats": 7}, "not what it must be"),
+        ({"repeats": {}}, "'images' is missing"),
+        ({"repeats": {"images": -1, "in_a_row": 0}}, "no count"),
+        ({"repeats": {"images": 1, "in_a_row": 1, "recent": 5}}, "not what it must be"),
+        ({"repeats": {"images": 1, "in_a_row": 1, "recent": ["x"]}}, "no count"),
+        ({"repeats": {"images": 1, "in_a_row": 1, "recent": [], "alarm": {}}}, "'image' is missing"),
     ],
 )
 def test_damaged_json_is_refused_with_a_reason(change, says):

@@ -84,3 +84,12 @@ def test_a_resumed_run_takes_no_settings():
     result = CliRunner().invoke(app, ["federate", "--resume", "20260101-000000-abcd", "--labels", "0,1"])
     assert result.exit_code == 1
     assert "a resumed run keeps the plan that it was started with; leave --settings, --labels" in result.stderr
+
+
+def test_an_address_of_another_form_is_refused_when_a_node_is_started(tmp_path):
+    result = CliRunner().invoke(
+        app, ["serve", "--role", "worker", "--superlink", "9092", "--home", str(tmp_path / "a")]
+    )
+    assert isinstance(result.exception, ValueError)
+    assert "it is host:port with a port from 1 to 65535" in str(result.exception)
+    assert not (tmp_path / "a").exists()

@@ -1,11 +1,8 @@
 import json
 
 import pytest
-from PIL import Image
-from typer.testing import CliRunner
 
-from fedlmd.cli import app
-from fedlmd.data import load
+from fedlmd.calibration import PromiseCheck
 from fedlmd.release import PRETRAINED_FOLDER, list_releases, load_release, save_release
 
 TINY = """
@@ -29,47 +26,51 @@ described = 200
 """
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(TINY)
-
-    def run(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == 0, (result.output, result.exception)
-        return result
-
-    return run
+def card_of(folder):
+    return load_release(folder).card
 
 
-@pytest.fixture
-def seven(tmp_path):
-    Image.fromarray(load("mnist", "eval", labels=["7"]).pixels[0, 0].numpy()).save(tmp_path / "seven.png")
-    return tmp_path / "seven.png"
+def saved(folder, **data):
+    """The shipped release, as if its images were elsewhere."""
+    shipped = load_release(PRETRAINED_FOLDER)
+    settings = {**shipped.card["settings"], "data": {**shipped.card["settings"]["data"], **data}}
+    return save_release(folder, {**shipped.card, "settings": settings}, shipped.weights)
 
 
 def test_train_makes_a_release_that_infer_and_calibrate_read(run, tmp_path, seven):
-    run("train", "--settings", "tiny.toml", "--labels", "2,0", "--json", "made.json", "--threads", 1)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    done = run("train", "--settings", "tiny.toml", "--labels", "2, 0", "--json", "made.json", "--threads", 1)
     made = json.loads((tmp_path / "made.json").read_text())
-    assert load_release(tmp_path / made["release"]).card["settings"]["labels"] == ["2", "0"]
+    card = card_of(tmp_path / made["release"])
+    assert card["settings"]["labels"] == ["2", "0"]
     assert made["metrics"]["accuracy"] > 0.7
-    run("calibrate", made["release"], "--alpha", 0.2, "--releases", "stricter", "--threads", 1)
+    *_, release, promise = done.stderr.splitlines()
+    assert release.startswith(f"release {made['release']}: accuracy 0.")
+    assert release.endswith(f"on {made['metrics']['images']} images")
+    assert promise == PromiseCheck.from_json(card["calibration"]["promise"]).sentence
+    done = run("calibrate", made["release"], "--alpha", 0.2, "--releases", "stricter", "--threads", 1)
+    assert "false alarms on evaluation images" in done.stderr
     [stricter] = list_releases(tmp_path / "stricter")
-    old, new = load_release(tmp_path / made["release"]), load_release(stricter)
-    assert new.card["calibration"]["alpha"] == 0.2
-    assert new.card["calibration"]["sketches"] == old.card["calibration"]["sketches"]
-    assert new.card["calibrated_from"] == old.id
+    new = card_of(stricter)
+    assert new["calibration"]["alpha"] == 0.2
+    assert new["calibration"]["sketches"] == card["calibration"]["sketches"]
+    assert new["settings"]["data"] == card["settings"]["data"]
+    assert new["calibrated_from"] == card["id"]
     result = run("infer", stricter, seven, "--json", "-", "--threads", 1)
     prediction = json.loads(result.stdout)[str(seven)]
     assert prediction["alpha"] == 0.2
     assert prediction["prediction"] in (0, 2)
 
 
-def test_infer_predicts_with_the_shipped_release_and_draws_its_explanation(run, tmp_path, seven):
-    result = run("infer", "pretrained", seven, "--picture", "seen.png", "--threads", 1)
-    assert "seven.png: unknown, closest to a " in result.stdout
-    with Image.open(tmp_path / "seen.png") as picture:
-        assert picture.width > 800
+def test_train_says_before_training_what_it_chose_and_passed_over(run, tmp_path):
+    run("data", "export", "mnist", "digits", "--labels", "0,1", "--limit", 3, "--image-size", 40)
+    (tmp_path / "digits" / "train" / "0" / "notes.txt").write_text("text")
+    (tmp_path / "tiny.toml").write_text(TINY + '[data]\nsource = "digits"\n')
+    # Too few images to calibrate with: refused after the notes and before training.
+    said = run("train", "--settings", "tiny.toml", "--threads", 1, status=1).stderr
+    assert "images are brought from 40 to 32 pixels" in said
+    assert "1 passed over: no image by its name (.txt)" in said
+    assert not (tmp_path / "releases").exists()
 
 
 def test_evaluate_prints_and_writes_its_figures(run, tmp_path):
@@ -83,25 +84,45 @@ def test_evaluate_prints_and_writes_its_figures(run, tmp_path):
     assert f"{report['separations']['verdict']['auroc']:.4f}" in result.stdout
 
 
-def test_data_is_exported_and_counted(run, tmp_path):
-    run("data", "export", "mnist", "digits", "--labels", "2,3", "--limit", 2)
-    assert len(list((tmp_path / "digits").rglob("*.png"))) == 8
-    rows = [line.split("│") for line in run("data", "show", "digits").stdout.splitlines()[-2:]]
-    assert [[cell.strip() for cell in row] for row in rows] == [["2", "2", "2"], ["3", "2", "2"]]
+def test_evaluate_takes_the_releases_own_evaluation_images_and_a_folder_without_labels(run, tmp_path):
+    run("data", "export", "mnist", "whole", "--labels", "0,1,2,3,4,7", "--limit", 10)
+    (tmp_path / "whole" / "eval").rename(tmp_path / "own")
+    (tmp_path / "whole" / "train" / "7").rename(tmp_path / "strange")
+    release = saved(tmp_path, source="own", evaluation=0.5)
+    result = run("evaluate", release, "--ood", "strange", "--json", "-", "--threads", 1)
+    report = json.loads(result.stdout)
+    # Half of the 10 images of each of 5 known labels; and all 10 unknown images, which have no part to evaluate on.
+    assert report["classification"]["images"] == report["known"] == 25
+    assert report["unknown"] == 10
+    report = json.loads(run("evaluate", release, "--ood", "own", "--json", "-", "--threads", 1).stdout)
+    assert (report["known"], report["unknown"]) == (25, 10)
 
 
-def test_infer_compares_with_the_named_workers_calibration(run, tmp_path, seven):
+@pytest.mark.parametrize("command", [("evaluate", "--ood", "mnist"), ("calibrate",)])
+def test_a_release_whose_images_are_gone_or_not_named_asks_for_a_source(run, tmp_path, command):
+    name, *options = command
+    refused = run(name, saved(tmp_path, source="gone"), *options, status=1)
+    assert "the release's images were at 'gone', and nothing is there now; give --source" in str(refused.exception)
     shipped = load_release(PRETRAINED_FOLDER)
-    calibration = shipped.card["calibration"]
-    higher = {
-        name: {**sketch, "values": [value + 5 for value in sketch["values"]]}
-        for name, sketch in calibration["sketches"].items()
-    }
-    calibration = {**calibration, "sites": {"low": calibration["sketches"], "high": higher}}
-    folder = save_release(tmp_path, {**shipped.card, "calibration": calibration}, shipped.weights)
-    low, high = (
-        json.loads(run("infer", folder, seven, "--worker", name, "--json", "-", "--threads", 1).stdout)[str(seven)]
-        for name in ("low", "high")
-    )
-    assert low["score"] == pytest.approx(high["score"])
-    assert high["threshold"] - low["threshold"] == pytest.approx(5, abs=0.5)
+    settings = {key: value for key, value in shipped.card["settings"].items() if key != "data"}
+    release = save_release(tmp_path, {**shipped.card, "settings": settings}, shipped.weights)
+    assert "give --source" in str(run(name, release, *options, status=1).exception)
+
+
+def test_calibrate_takes_no_images_that_the_release_may_have_been_trained_on(run, tmp_path):
+    partition = {"kind": "iid", "workers": 2}
+    refused = run("calibrate", saved(tmp_path, partition=partition), status=1)
+    assert "was trained on a share of 'mnist', and does not say on which" in str(refused.exception)
+
+
+def test_evaluate_refuses_unknown_images_of_known_labels_alone(run, tmp_path):
+    run("data", "export", "mnist", "own", "--labels", "0,1,2,3,4", "--limit", 2)
+    refused = run("evaluate", saved(tmp_path, source="own"), "--ood", "own", status=1)
+    assert "the release knows every label of 'own'; give --ood other images" in str(refused.exception)
+
+
+def test_a_known_label_without_an_image_to_evaluate_on_is_named(run, tmp_path):
+    run("data", "export", "mnist", "some", "--labels", "1,4", "--limit", 4)
+    result = run("evaluate", "pretrained", "--source", "some", "--ood", "mnist", "--images", 4, "--threads", 1)
+    assert "warning: some has no image of the known label '0' to evaluate on" in result.stderr
+    assert "accuracy 1.0000 on 8 known images" in result.stdout

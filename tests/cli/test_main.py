@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,10 @@ from fedlmd.federation.plan import NotWritten
 from fedlmd.release import ReleaseError
 from fedlmd.service.client import NodeError
 
-COMMANDS = ("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "simulate", "log", "drift")
+COMMANDS = (
+    *("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "workers", "simulate", "log"),
+    "drift",
+)
 
 HELP = """
 import json, sys
@@ -42,6 +46,35 @@ def test_the_help_of_every_command_imports_nothing_that_is_slow():
     assert not loaded & {"torch", "flwr", "fastapi", "uvicorn", "numpy", "PIL", "ray", "safetensors", "httpx"}
 
 
+def test_the_version_is_one_line_with_flowers():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"fedlmd {version('fedlmd')} (Flower {version('flwr')})\n"
+
+
+ERROR = """
+import json, sys
+import fedlmd.cli
+try:
+    fedlmd.cli.fail("a sentence")
+except SystemExit as ended:
+    print(json.dumps([ended.code, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def test_an_error_line_and_the_version_import_nothing_that_is_slow():
+    command = [sys.executable, "-c", ERROR]
+    code, loaded = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    assert code == 1
+    assert not set(loaded) & {"torch", "flwr", "fastapi", "uvicorn", "PIL", "ray", "httpx"}
+
+
+def test_an_error_is_one_line_whatever_names_it_holds(capsys):
+    with pytest.raises(SystemExit):
+        fail("no [red]image[/] at \x1b[2Ja\u202eb\n\udcff")
+    assert capsys.readouterr().err == r"error: no [red]image[/] at \x1b[2Ja\u202eb\n\udcff" + "\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -49,12 +82,14 @@ def test_the_help_of_every_command_imports_nothing_that_is_slow():
         (["infer", "pretrained", "missing.png"], "missing.png"),
         (["evaluate", "pretrained", "--ood", "nowhere"], "there is no data at"),
         (["train", "--settings", "missing.toml"], "there is no settings file"),
+        (["train", "--settings", "wrong.toml"], "wrong.toml, line 2: federation.round: there is no such key; [federa"),
         (["federate", "--server", "http://127.0.0.1:1"], "no node answers"),
         (["serve", "--role", "boss"], "it is server or worker"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_status_1(arguments, sentence, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.toml").write_text("[federation]\nround = 3")
     monkeypatch.setattr("sys.argv", ["fedlmd", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,39 +1,91 @@
+import io
 import json
+import math
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from fedlmd.cli.demo_steps import Note, Predicted
-from fedlmd.cli.show import bars, demo_step, drift_line, event_line, in_words, prediction_line, round_line, write
-from fedlmd.inference import Prediction
+from fedlmd.calibration import PromiseCheck
+from fedlmd.cli.demo.steps import Note, Predicted
+from fedlmd.cli.show import (
+    bars,
+    console_beside,
+    demo_step,
+    drift_line,
+    error_line,
+    output,
+    plain,
+    prediction_line,
+    report_shown,
+    show,
+    write,
+)
+from fedlmd.detection import Separation
+from fedlmd.inference import Report
 from fedlmd.progress import Progress
+from fedlmd.training import Evaluation
 
 ROUND = {"event": "round", "round": 2, "rounds": 6, "seconds": 30.0, "metrics": {}}
 METRICS = {"accuracy": 0.5, "classifier-loss": 0.25, "num-examples": 70}
 
+# Names of every kind that a terminal or rich could take for more than a name, and what is printed.
+NAMES = {
+    "plain name": "plain name",
+    "é 猫 ± œ 😀": "é 猫 ± œ 😀",
+    "[red]x": "[red]x",
+    "[/]": "[/]",
+    "[/red]": "[/red]",
+    "[link=http://x]y[/link]": "[link=http://x]y[/link]",
+    "[@click=quit]": "[@click=quit]",
+    "a[1]": "a[1]",
+    "[": "[",
+    "end\\": "end\\",
+    "end\\\\": "end\\\\",
+    "\\[red]": "\\[red]",
+    "\\\\[1]": "\\\\[1]",
+    ":warning: :cat:": ":warning: :cat:",
+    "\x1b[31mred\x1b[0m": r"\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07": r"\x1b]0;title\x07",
+    "two\nlines\r\ttab\x00": r"two\nlines\r\ttab\x00",
+    "\x9b31m": r"\x9b31m",
+    "photo\u202egnp.exe": r"photo\u202egnp.exe",
+    "zero\u200bwidth": r"zero\u200bwidth",
+    "line\u2028end": r"line\u2028end",
+    "not utf-8 \udcff": r"not utf-8 \udcff",
+    "": "",
+}
 
-def test_a_round_is_a_line_and_one_for_each_worker_by_name():
-    workers = [{"name": "b", "metrics": METRICS}, {"name": "a", "metrics": METRICS}]
-    lines = round_line({**ROUND, "workers": workers}).splitlines()
-    assert "2/6" in lines[0]
-    assert "about 120 s" in lines[0]
-    assert lines[1:] == [f"    {name}: accuracy before 0.5, classifier loss 0.25, images 70" for name in "ab"]
+
+@pytest.mark.parametrize(("name", "shown"), NAMES.items(), ids=ascii)
+def test_a_name_is_printed_as_it_is_whatever_comes_before_and_after_it(name, shown):
+    text = io.StringIO()
+    console = Console(file=text, highlight=False, soft_wrap=True, emoji=False)
+    for template in ("{}", "{} x", "[bold]{}[/] x", "x{}[bold]y[/]", "{}: [1]", "{}{}"):
+        text.seek(0)
+        text.truncate()
+        console.print(template.format(*[plain(name)] * 2))
+        words = template.replace("[bold]", "").replace("[/]", "")
+        assert text.getvalue() == words.format(shown, shown) + "\n"
 
 
-def test_a_round_has_what_a_worker_received_and_sent():
-    worker = {"name": "a", "metrics": {**METRICS, "bytes-down": 2_824_771, "bytes-up": 720_507}}
-    line = round_line({**ROUND, "workers": [worker]}).splitlines()[1]
-    assert line.endswith("images 70, received 2.82 MB, sent 0.72 MB")
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_bars_errors_and_predictions_print_names_as_they_are(name, capsys):
+    shown = NAMES[name]
+    error_line(f"no {name} here")
+    assert capsys.readouterr().err == f"error: no {shown} here\n"
+    with bars() as drawn:
+        show(drawn, {}, Progress(name, 1, 1, {name: 0.5}))
+    assert f"{shown} 0.5" in capsys.readouterr().err
+    prediction = {"is_ood": True, "verdict": "unknown", "prediction": name, "score": 5.0, "threshold": 3.0}
+    output().print(prediction_line(Predicted(name, name, False, {**prediction, "p_value": 0.01})))
+    assert f"{shown} was shown “{shown}” (unknown)" in capsys.readouterr().out
 
 
-def test_an_event_is_printed_with_its_fields():
-    event = {"time": "t", "event": "refused", "worker": "a", "reason": "it holds a NaN"}
-    assert event_line(event) == '[bold]refused[/] {"worker": "a", "reason": "it holds a NaN"}'
-
-
-def test_a_resumed_run_says_where_it_goes_on_and_what_was_skipped():
-    event = {"time": "t", "event": "resumed", "round": 2, "rounds": 6, "skipped": ["round-003.safetensors is missing"]}
-    assert event_line(event) == "[bold]resumed[/] after round 2 of 6\n    round-003.safetensors is missing"
+def test_results_go_to_standard_output_unless_the_json_does(capsys):
+    for file in (None, Path("x.json"), Path("-")):
+        console_beside(file).print(f"beside {file}")
+    assert capsys.readouterr() == ("beside None\nbeside x.json\n", "beside -\n")
 
 
 def test_a_nodes_prediction_is_marked_right_or_wrong_or_open():
@@ -52,32 +104,29 @@ def test_a_nodes_prediction_is_marked_right_or_wrong_or_open():
     assert "it says uncertain, perhaps a 3, " in unsure
 
 
-@pytest.mark.parametrize(
-    ("verdict", "words"),
-    [("known", "a 3 (score"), ("unknown", "unknown, closest to a 3 ("), ("uncertain", "uncertain, perhaps a 3 (")],
-)
-def test_each_verdict_has_its_sentence(verdict, words):
-    prediction = Prediction(
-        prediction=3,
-        is_ood=verdict == "unknown",
-        probabilities={"3": 1.0},
-        score=5.0,
-        threshold=3.0,
-        p_value=0.01,
-        alpha=0.05,
-        detector="verdict",
-        scores={},
-        release="abc",
-        verdict=verdict,
-    )
-    assert in_words(prediction).startswith(words)
-
-
 def test_json_goes_to_a_file_or_to_standard_output(tmp_path, capsys):
     write({"a": 1}, tmp_path / "deep" / "x.json")
     assert json.loads((tmp_path / "deep" / "x.json").read_text()) == {"a": 1}
     write({"a": 2}, Path("-"))
     assert json.loads(capsys.readouterr().out) == {"a": 2}
+    write({"a": 3}, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_json_holds_null_for_what_is_not_finite_and_an_escape_for_what_is_no_text(tmp_path, capsys):
+    result = {"b\udcff.png": [math.nan, (math.inf,)], "é": 1.5}
+    write(result, tmp_path / "x.json")
+    write(result, Path("-"))
+    for text in ((tmp_path / "x.json").read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert "NaN" not in text
+        assert "Infinity" not in text
+        assert json.loads(text) == {"b\udcff.png": [None, [None]], "é": 1.5}
+
+
+def test_a_figure_of_a_node_that_is_not_finite_is_left_out_of_its_bar(capsys):
+    with bars() as shown:
+        show(shown, {}, Progress("classifier", 1, 2, {"loss": None, "rate": 0.5}))
+    assert "rate 0.5" in capsys.readouterr().err
 
 
 def test_a_drift_watch_is_printed_with_its_share_of_low_p_values():
@@ -90,6 +139,39 @@ def test_a_drift_watch_is_printed_with_its_share_of_low_p_values():
     alarm = {"since": 90, "image": 120, "time": "2026-05-02T12:00:00Z"}
     line = drift_line({**steady, "alarm": alarm})
     assert line.startswith("[red]drifting[/] since about image 90, noticed at image 120, 2026-05-02T12:00:00Z; 150")
+
+
+@pytest.mark.parametrize(
+    ("alarms", "colour", "words"),
+    [
+        (30, "green", "5.0% of 600, as promised"),
+        (77, "red", "12.8% of 600, where alpha 5% promises 2.5% to 8.0%: the evaluation images are drawn otherwise"),
+        (2, "yellow", "0.3% of 600, where alpha 5% promises 2.5% to 8.0%: the evaluation images are easier"),
+    ],
+)
+def test_an_evaluation_says_whether_the_promised_false_alarm_rate_is_kept(alarms, colour, words):
+    promise = PromiseCheck(600, alarms, 0.05, 0.025, 0.08, 0.5, kept=alarms == 30)
+    separations = {"verdict": Separation(0.9, 0.8, 0.2)}
+    report = Report(Evaluation(0.99, 0.1, 600), 600, 600, 0.05, alarms / 600, 0.7, separations, promise)
+    *_, sentence = report_shown(report).renderables
+    assert sentence.startswith(f"[{colour}]false alarms on evaluation images: {words}")
+
+
+def test_a_frozen_camera_and_a_recording_are_printed_as_such():
+    below = [{"level": 0.01, "images": 0, "limit": 0.0292}]
+    alarm = {"image": 25, "in_a_row": 20, "time": "2026-05-02T12:00:00Z"}
+    repeats = {"images": 155, "in_a_row": 150, "share": 1.0, "alarm": alarm}
+    watch = {"alarm": None, "images": 6, "started": "2026-05-01T12:00:00Z", "below": below, "repeats": repeats}
+    assert drift_line(watch).startswith(
+        "[red]frozen[/]: the last 150 images are identical; is the camera stuck?; 6 images since 2026-05-01"
+    )
+    loop = {**watch, "repeats": {**repeats, "in_a_row": 1, "share": 0.9}}
+    assert drift_line(loop).startswith("[red]repeating[/]: 90% of the latest 100 images came before; is a recording ")
+    over = {**watch, "repeats": {**repeats, "in_a_row": 1, "share": 0.1}}
+    assert drift_line(over).startswith("[yellow]repeating[/] at image 25, 2026-05-02T12:00:00Z, and no longer")
+    assert drift_line({**watch, "repeats": {**repeats, "alarm": None}}).startswith("[green]steady[/]")
+    drifting = {"since": 90, "image": 120, "time": "t"}
+    assert ", t; [red]frozen[/]: the last 150" in drift_line({**watch, "alarm": drifting})
 
 
 def test_the_steps_of_the_demo_are_bars_and_lines(capsys):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.data import DataError, export, load
+from fedlmd.data import DataError, PixelRules, convert, export, load, scan
 from fedlmd.progress import Progress
+from tests.data.samples import COLOURS, RAMP, content, encode, tree
 
 
 def finish(*args, **options):
@@ -28,8 +29,9 @@ def test_what_was_exported_is_read_back_bit_for_bit(tmp_path):
 def test_colour_images_are_read_back_bit_for_bit(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 3), dtype=np.uint8)
     np.savez(tmp_path / "rgb.npz", x=x, y=np.repeat([0, 1], 3))
-    finish("rgb.npz", tmp_path / "out", channels=3, root=tmp_path)
-    assert np.array_equal(load(str(tmp_path / "out"), "eval", channels=3).pixels.numpy(), x.transpose(0, 3, 1, 2))
+    finish("rgb.npz", tmp_path / "out", root=tmp_path)
+    read = load(str(tmp_path / "out"), "all", rules=PixelRules(channels=3))
+    assert np.array_equal(read.pixels.numpy(), x.transpose(0, 3, 1, 2))
 
 
 def test_files_are_named_by_split_label_and_index(tmp_path):
@@ -80,6 +82,58 @@ def test_the_errors_of_the_source_pass_through(tmp_path):
 
 
 def test_any_viewer_opens_an_exported_file(tmp_path):
-    finish("mnist", tmp_path, labels=["1"], limit=1, image_size=32)
+    finish("mnist", tmp_path, rules=PixelRules(32), labels=["1"], limit=1)
     with Image.open(tmp_path / "train" / "1" / "00000.png") as image:
         assert (image.format, image.mode, image.size) == ("PNG", "L", (32, 32))
+
+
+def test_without_parts_to_evaluate_on_the_labels_lie_at_the_top(tmp_path):
+    tree(tmp_path / "in", {"a/1.png": 1, "a/2.png": 2, "b/1.png": 3})
+    finish("in", tmp_path / "out", root=tmp_path)
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert files == ["a/00000.png", "a/00001.png", "b/00002.png"]
+    assert content(tmp_path / "out", "all") == content(tmp_path / "in", "all") == {"a": [1, 2], "b": [3]}
+
+
+KEPT = {
+    "grey.png": encode(Image.fromarray(RAMP)),
+    "colour.png": encode(Image.fromarray(COLOURS)),
+    "large.bmp": encode(Image.new("RGB", (60, 40), (9, 90, 200)), "BMP"),
+    "transparent.png": encode(Image.fromarray(np.dstack([COLOURS, RAMP]))),
+    "grey transparent.png": encode(Image.fromarray(np.dstack([RAMP, 255 - RAMP]))),
+    "palette.png": encode(Image.fromarray(COLOURS).quantize(9), transparency=bytes([0, 128, 255])),
+    "deep.png": encode(Image.fromarray(RAMP.astype(np.uint16) * 16)),
+    "floats.tif": encode(Image.fromarray(RAMP / np.float32(255)), "TIFF"),
+    "below zero.tif": encode(Image.fromarray(RAMP.astype(np.int32) - 1000), "TIFF"),
+    "cmyk.tif": encode(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"),
+    "bilevel.gif": encode(Image.fromarray(RAMP > 127), "GIF"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_an_image_that_is_kept_as_it_is_becomes_the_same_pixels_by_any_rules(tmp_path, name):
+    tree(tmp_path / "in", {f"a/{name}": KEPT[name]})
+    finish("in", tmp_path / "out", root=tmp_path)
+    (written,) = scan(str(tmp_path / "out")).parts["all"].paths
+    with open(written, "rb") as file:
+        data = file.read()
+    for rules in (
+        PixelRules(channels=3, window=(-1000.0, 4095.0)),
+        PixelRules(16, background="white", window=(0.0, 1.0)),
+    ):
+        assert torch.equal(convert(data, rules).pixels, convert(KEPT[name], rules).pixels)
+
+
+def test_damaged_images_are_passed_over_with_a_warning(tmp_path, caplog):
+    tree(tmp_path / "in", {"a/1.png": 1, "a/2.png": b"broken", "a/3.png": 3})
+    assert len(finish("in", tmp_path / "out", root=tmp_path)) == 3
+    assert content(tmp_path / "out", "all") == {"a": [1, 3]}
+    assert "1 passed over: an image that cannot be decoded" in caplog.text
+
+
+def test_deep_images_of_several_channels_need_rules(tmp_path, caplog):
+    np.savez(tmp_path / "deep.npz", x=np.full((2, 28, 28, 3), 999, np.uint16), y=np.array([0, 1]))
+    finish("deep.npz", tmp_path / "out", root=tmp_path)
+    assert "more than 8 bits in several channels cannot be written" in caplog.text
+    finish("deep.npz", tmp_path / "converted", root=tmp_path, rules=PixelRules(window=(0.0, 999.0)))
+    assert content(tmp_path / "converted", "all") == {"0": [255], "1": [255]}

@@ -9,40 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from fedlmd.data import DataError, LabelledImages, label_names, load, split_held_back
-from fedlmd.data.images import ImageError
+from fedlmd.data import DataConfig, DataError, LabelledImages, PixelRules, label_names, load, scan, split_held_back
+from fedlmd.data.sources import evaluation_split
+from tests.data.samples import both, content, shades, tree
 
 NOTMNIST = Path(__file__).parents[3] / "shared" / "data" / "notmnist.npz"
 
 
-def paint(path, value=255, size=(28, 28)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, value).save(path)
-    return path
-
-
 @pytest.fixture
 def flat(tmp_path):
-    """Labels 2 and 10, with one image and two."""
-    paint(tmp_path / "flat" / "10" / "10.png", 110)
-    paint(tmp_path / "flat" / "10" / "9.bmp", 109)
-    paint(tmp_path / "flat" / "2" / "a.png", 20)
-    return tmp_path / "flat"
-
-
-@pytest.fixture
-def arrays(tmp_path):
-    def save(**content):
-        np.savez(tmp_path / "some.npz", **content)
-        return str(tmp_path / "some.npz")
-
-    return save
-
-
-def images(count, *shape):
-    return np.arange(count, dtype=np.uint8).reshape(count, *[1] * len(shape)) * np.ones(shape, dtype=np.uint8)
+    """Labels 2 and 10, with two images and three."""
+    files = {"10/10.png": 110, "10/9.bmp": 109, "10/11.png": 111, "2/a.png": 20, "2/b.png": 21}
+    return tree(tmp_path / "flat", files)
 
 
 @pytest.mark.parametrize(
@@ -80,144 +59,95 @@ def test_labels_are_numbered_in_the_order_of_the_list():
 
 
 def test_mnist_comes_in_any_size_and_in_colour():
-    small = load("mnist", "eval", image_size=14, channels=3, labels=["1"])
+    small = load("mnist", "eval", rules=PixelRules(14, 3), labels=["1"])
     assert small.pixels.shape == (1135, 3, 14, 14)
     assert torch.equal(small.pixels[:, 0], small.pixels[:, 2])
 
 
 @pytest.mark.skipif(not NOTMNIST.is_file(), reason="the notMNIST file is not here")
 def test_notmnist_is_read_as_an_npz_source():
-    loaded = load(NOTMNIST.name, "eval", root=NOTMNIST.parent)
+    loaded = load(NOTMNIST.name, "all", root=NOTMNIST.parent)
     assert loaded.pixels.shape == (10_000, 1, 28, 28)
     assert len(loaded.names) == 10
 
 
-def test_an_npz_without_splits_serves_both(arrays):
-    source = arrays(x=images(3, 28, 28), y=np.array(["b", "a", "b"]))
-    for split in ("train", "eval"):
-        loaded = load(source, split)
-        assert loaded.names == ("a", "b")
-        assert loaded.labels.tolist() == [1, 0, 1]
-        assert loaded.pixels[:, 0, 5, 5].tolist() == [0, 1, 2]
+def test_all_of_a_source_is_both_of_its_parts():
+    digits = load("mnist", "all", labels=["3", "1"])
+    train, evaluation = (load("mnist", split, labels=["3", "1"]) for split in ("train", "eval"))
+    assert torch.equal(digits.pixels, torch.cat([train.pixels, evaluation.pixels]))
+    assert torch.equal(digits.labels, torch.cat([train.labels, evaluation.labels]))
+    assert digits.names == ("3", "1")
 
 
-def test_an_npz_with_splits_numbers_the_labels_alike_in_both(arrays):
-    source = arrays(
-        x_train=images(2, 28, 28), y_train=np.array([10, 2]), x_test=images(2, 28, 28, 3), y_test=np.array([3, 10])
-    )
-    train, evaluation = load(source, "train"), load(source, "eval")
-    assert train.names == evaluation.names == ("2", "3", "10")
-    assert train.labels.tolist() == [2, 0]
-    assert evaluation.labels.tolist() == [1, 2]
-    assert evaluation.pixels[:, 0, 0, 0].tolist() == [0, 1]
+def test_a_catalogue_of_the_shipped_set_has_its_images():
+    catalogue = scan("mnist")
+    assert catalogue.divided
+    assert catalogue.labels == tuple("0123456789")
+    part = catalogue.part("eval", 0.2)
+    assert np.array_equal(part.raw(7)[..., 0], load("mnist", "eval").pixels[7, 0].numpy())
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"x": images(2, 28, 28)}, "it needs arrays x and y, or x_train.*; it has x$"),
-        ({"x": np.zeros((2, 28, 28)), "y": np.arange(2)}, "must be uint8 .*, not float64"),
-        ({"x": images(2, 28), "y": np.arange(2)}, r"must be \(N, H, W\).*not \(2, 28\)"),
-        ({"x": images(2, 28, 28, 2), "y": np.arange(2)}, r"must be \(N, H, W\).*not \(2, 28, 28, 2\)"),
-        ({"x": images(0, 28, 28), "y": np.arange(0)}, "not empty"),
-        ({"x": images(2, 28, 28), "y": np.arange(3)}, "2 images but 3 labels"),
-        ({"x": images(2, 28, 28), "y": np.zeros(2)}, "labels of .* must be whole numbers or strings .*float64"),
-        ({"x": images(2, 28, 28), "y": np.zeros((2, 1), int)}, r"labels of .* must be .*\(2, 1\)"),
-        ({"x": images(2, 28, 28), "y": np.array([{}, {}])}, "cannot be read .*allow_pickle=False"),
-    ],
-)
-def test_arrays_of_a_wrong_form_are_named(arrays, content, message):
-    source = arrays(**content)
-    with pytest.raises(DataError, match=message) as caught:
-        load(source, "train")
-    assert "some.npz" in str(caught.value)
+def test_the_share_for_evaluation_is_a_setting(flat):
+    tree(flat, {f"2/{number}.png": number for number in range(18)})
+    train, held = both(flat, config=DataConfig(evaluation=0.5))
+    assert (len(train["2"]), len(held["2"])) == (10, 10)
+    train, held = both(flat)
+    assert (len(train["2"]), len(held["2"])) == (16, 4)
 
 
-@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-40], lambda data: b"no archive at all"])
-def test_a_corrupt_npz_is_named_in_the_error(arrays, damage):
-    source = arrays(x=images(2, 28, 28), y=np.arange(2))
-    Path(source).write_bytes(damage(Path(source).read_bytes()))
-    with pytest.raises(DataError, match=r"some\.npz cannot be read as an \.npz file"):
-        load(source, "train")
+def test_a_label_of_one_image_is_trained_on_and_not_evaluated(flat):
+    tree(flat, {"3/1.png": 1})
+    assert label_names(str(flat), "train") == ("2", "3", "10")
+    assert label_names(str(flat), "eval") == ("2", "10")
+    assert label_names(str(flat), "all") == ("2", "3", "10")
 
 
-def test_a_single_array_under_the_name_of_an_npz_is_refused(tmp_path):
-    with (tmp_path / "one.npz").open("wb") as file:
-        np.save(file, images(2, 28, 28))
-    with pytest.raises(DataError, match="it holds a single array"):
-        load(str(tmp_path / "one.npz"), "train")
-
-
-def test_a_folder_without_splits_serves_both_with_labels_and_files_in_natural_order(flat):
-    for split in ("train", "eval"):
-        loaded = load(str(flat), split)
-        assert loaded.names == ("2", "10")
-        assert loaded.labels.tolist() == [0, 1, 1]
-        assert loaded.pixels[:, 0, 0, 0].tolist() == [20, 109, 110]
-
-
-def test_a_folder_with_splits_numbers_the_labels_alike_in_both(tmp_path):
-    paint(tmp_path / "train" / "a" / "1.png", 1)
-    paint(tmp_path / "train" / "b" / "1.png", 2)
-    paint(tmp_path / "eval" / "b" / "1.png", 3)
-    assert load(str(tmp_path), "train").labels.tolist() == [0, 1]
-    evaluation = load(str(tmp_path), "eval")
-    assert evaluation.names == ("a", "b")
-    assert evaluation.labels.tolist() == [1]
-    with pytest.raises(DataError, match="'a' has no eval image"):
-        load(str(tmp_path), "eval", labels=["a"])
+def test_labels_of_one_image_each_cannot_be_evaluated(tmp_path):
+    tree(tmp_path, {"a/1.png": 1, "b/1.png": 2})
+    assert len(load(str(tmp_path), "train")) == 2
+    with pytest.raises(DataError, match="has one image of each label and so none to evaluate on; add images"):
+        load(str(tmp_path), "eval")
 
 
 def test_the_label_names_of_a_split_are_known_without_decoding_an_image(tmp_path):
-    for place in ("train/10/1.png", "train/9/1.png", "eval/9/1.png"):
-        paint(tmp_path / place).write_bytes(b"broken")
+    tree(tmp_path, dict.fromkeys(("train/10/1.png", "train/9/1.png", "eval/9/1.png"), b"broken"))
     assert label_names(str(tmp_path), "train") == ("9", "10")
     assert label_names(tmp_path.name, "eval", root=tmp_path.parent) == ("9",)
     assert label_names("mnist", "eval") == tuple("0123456789")
 
 
-def test_files_that_are_no_images_and_hidden_names_are_passed_over(flat):
-    (flat / "2" / "notes.txt").write_text("not an image")
-    (flat / "2" / ".hidden.png").write_text("not an image")
-    (flat / ".cache").mkdir()
-    (flat / "README.md").write_text("not a label")
-    paint(flat / "2" / "UPPER.PNG", 21)
-    assert load(str(flat), "train").labels.tolist() == [0, 0, 1, 1]
+def test_only_the_files_of_the_chosen_labels_are_decoded(flat, caplog):
+    tree(flat, {"10/broken.png": b"broken"})
+    assert content(flat, "all", labels=["2"]) == {"2": [20, 21]}
+    assert not caplog.records
 
 
-def test_only_the_files_of_the_chosen_labels_are_decoded(flat):
-    (flat / "10" / "broken.png").write_bytes(b"broken")
-    assert load(str(flat), "train", labels=["2"]).pixels[:, 0, 0, 0].tolist() == [20]
+def test_labels_are_chosen_by_any_of_their_forms(flat):
+    tree(flat, {"B\u00e4r/1.png": 1, "B\u00e4r/2.png": 2})
+    assert load(str(flat), "all", labels=[" Ba\u0308r "]).names == ("B\u00e4r",)
 
 
-def test_images_of_another_size_are_fitted(flat):
-    paint(flat / "2" / "large.png", 77, size=(90, 90))
-    assert load(str(flat), "train", labels=["2"]).pixels[1].unique().tolist() == [77]
+def test_images_are_brought_to_the_rules(flat):
+    images = load(str(flat), "all", rules=PixelRules(16, 3, invert=True), labels=["2"])
+    assert images.pixels.shape == (2, 3, 16, 16)
+    assert shades(images) == [235, 234]
 
 
-def test_a_corrupt_file_is_named_in_the_error(flat):
-    file = flat / "10" / "9.bmp"
-    file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(ImageError, match=r"flat/10/9\.bmp: the BMP image is truncated"):
-        load(str(flat), "train")
+def test_a_source_of_its_own_is_evaluated_whole_where_it_has_no_part_for_that(tmp_path, flat):
+    tree(tmp_path / "parts", {"train/a/1.png": 1, "test/a/1.png": 2})
+    tree(tmp_path / "new", {"1.png": 1})
+    assert [evaluation_split(name, root=tmp_path) for name in ("mnist", "flat", "parts", "new")] == [
+        "eval",
+        "all",
+        "eval",
+        "all",
+    ]
 
 
-def test_an_empty_label_folder_is_named_in_the_error(flat):
-    (flat / "3").mkdir()
-    with pytest.raises(DataError, match="flat/3 holds no image"):
-        load(str(flat), "train")
-
-
-def test_a_missing_split_is_named_in_the_error(tmp_path):
-    paint(tmp_path / "train" / "a" / "1.png")
-    with pytest.raises(DataError, match="has train but no eval folder"):
-        load(str(tmp_path), "eval")
-
-
-def test_a_folder_without_labels_is_refused(tmp_path):
-    paint(tmp_path / "loose.png")
-    with pytest.raises(DataError, match="has no label folders"):
-        load(str(tmp_path), "train")
+def test_another_kind_of_archive_is_no_source(tmp_path):
+    (tmp_path / "photos.tar").write_bytes(b"ustar")
+    with pytest.raises(DataError, match=r"photos\.tar cannot be read as an \.npz file of images"):
+        load(str(tmp_path / "photos.tar"), "train")
 
 
 @pytest.mark.parametrize("source", ["nowhere", "no/such/file.npz", "x" * 5000])
@@ -253,7 +183,7 @@ def test_an_unknown_split_is_refused():
 
 def test_paths_inside_the_data_root_are_read_relative_and_absolute(flat):
     for source in ("flat", "./other/../flat", str(flat)):
-        assert len(load(source, "train", root=flat.parent)) == 3
+        assert len(load(source, "all", root=flat.parent)) == 5
 
 
 def test_mnist_needs_no_data_root(tmp_path):
@@ -268,22 +198,6 @@ def test_a_source_outside_the_data_root_is_refused(flat, source):
     source = str(flat) if source == "absolute" else source
     with pytest.raises(DataError, match="leads outside the data root"):
         load(source, "train", root=root)
-
-
-@pytest.mark.parametrize("place", ["data/3", "data/2/secret.png", "data/train"])
-def test_a_link_within_a_source_cannot_leave_the_data_root(tmp_path, flat, place):
-    root = tmp_path / "root"
-    paint(root / "data" / "2" / "a.png")
-    target = flat / "2" / "a.png" if place.endswith(".png") else flat if place.endswith("train") else flat / "2"
-    (root / place).symlink_to(target)
-    assert len(load(str(root / "data"), "train")) >= 1  # without a root, links are the user's own affair
-    with pytest.raises(DataError, match="leads outside the data root"):
-        load("data", "train", root=root)
-
-
-def test_links_that_stay_inside_the_data_root_are_followed(flat):
-    (flat / "3").symlink_to(flat / "2")
-    assert load("flat", "train", root=flat.parent).names == ("2", "3", "10")
 
 
 def test_a_link_to_itself_is_no_data(tmp_path):

@@ -103,3 +103,12 @@ def test_a_line_for_which_the_disk_has_no_room_is_not_written_at_all(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 28] No space left on device")
     assert log.path.read_bytes() == whole
+
+
+def test_what_json_or_utf_8_cannot_hold_is_written_as_null_and_as_an_escape(tmp_path):
+    log = EventLog(tmp_path)
+    log.append("failed", reason="no image at b\udcff.png", metrics={"loss": float("nan"), "rates": [float("inf"), 1.0]})
+    assert "NaN" not in log.path.read_text()
+    [event] = log.read()
+    assert event["metrics"] == {"loss": None, "rates": [None, 1.0]}
+    assert event["reason"] == "no image at b\udcff.png"

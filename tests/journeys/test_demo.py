@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fedlmd.cli.demo import SETTINGS
+from fedlmd.cli.demo.data import SETTINGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

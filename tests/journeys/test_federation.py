@@ -87,6 +87,23 @@ def test_one_round_trains_both_networks_on_both_workers(events):
     assert sorted(events[-1]["installed"]) == ["client1", "client2"]
 
 
+def test_the_server_knows_its_workers_and_their_labels(cluster, events):
+    server = NodeClient(cluster.server.url)
+    workers = server.workers()
+    assert [(worker["name"], worker["connected"], worker["problem"]) for worker in workers] == [
+        ("client1", True, None),
+        ("client2", True, None),
+    ]
+    # The same images that the rounds are trained on, with the tenth that is held back.
+    images = load("mnist", "train").labels.numpy()
+    assert sum(sum(worker["labels"].values()) for worker in workers) == np.isin(images, [0, 1, 2]).sum()
+    assert [list(worker["labels"]) for worker in workers] == [["0", "1"], ["0", "2"]]
+    assert server.health()["workers"] == figures_of(cluster.server)[("fedlmd_workers_connected",)] == 2
+    assert (events[-1]["workers"], events[-1]["expected"]) == (2, 2)
+    health = NodeClient(cluster.workers[0].url).health()
+    assert (health["connected"], health["data"]["state"]) == (True, "usable")
+
+
 def test_workers_hold_no_image_in_common(events):
     # Label 0 is shared by both: its 5,923 images are divided, and a tenth of each label is held back.
     [round_one] = [event for event in events if event["event"] == "round"]
@@ -187,5 +204,5 @@ def test_a_node_refuses_a_request_in_one_sentence(cluster):
         )
     with pytest.raises(NodeError, match="runs are started at the server"):
         node.ask("POST", "/v1/runs", json={})
-    with pytest.raises(NodeError, match="unknown or wrong setting"):
+    with pytest.raises(NodeError, match=r"federation\.roundz: there is no such key"):
         NodeClient(cluster.server.url).start_run({"settings": {"federation": {"roundz": 3}}})

@@ -109,7 +109,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from benchmarks.federated import release_of
-from fedlmd.data import load
+from fedlmd.data import PixelRules, load
 from fedlmd.inference import Predictor
 from fedlmd.progress import drain
 from fedlmd.release import load_release
@@ -118,7 +118,7 @@ from fedlmd.settings import from_mapping
 settings = from_mapping(json.loads(sys.argv[1]))
 path = drain(release_of(settings, Path(sys.argv[2]) / "run", Path(sys.argv[2])))
 predictor = Predictor(load_release(path))
-known = load("stripes", "eval", image_size=14)
+known = load("stripes", "eval", rules=PixelRules(14))
 predictions = predictor.predict(known.images())
 white = predictor.predict(known.images()[:4] * 0 + 1)
 print(json.dumps({

@@ -84,11 +84,91 @@ def test_an_image_that_came_lately_does_not_count_again(path):
     watch = PersistentDriftWatch(path)
     for _ in range(50):
         watch.observe(ONE, 500, 1 / 501, b"the same")
-    assert (watch.look(ONE).images, watch.look(ONE).state) == (1, "steady")
+    assert (watch.look(ONE).images, watch.look(ONE).alarm) == (1, None)
     observe(watch, [0.5] * REMEMBERED)
     watch.observe(ONE, 500, 1 / 501, b"the same")
     assert watch.look(ONE).images == REMEMBERED + 2
     assert len(watch.digests) == REMEMBERED
+
+
+def send(watch, *images, release=ONE):
+    for image in images:
+        watch.observe(release, 500, 0.5, image)
+
+
+def test_a_frozen_camera_raises_an_alarm_once_though_the_drift_test_stays_steady(path, caplog):
+    watch = PersistentDriftWatch(path, every=1e9)
+    observe(watch, [0.5] * 5)
+    send(watch, *[b"stuck"] * 19)
+    assert watch.look(ONE).state == "steady"
+    assert caplog.records == []
+    send(watch, *[b"stuck"] * 131)
+    report = watch.look(ONE)
+    assert (report.state, report.alarm, report.images) == ("repeating", None, 6)
+    assert (report.repeats.images, report.repeats.in_a_row, report.repeats.share) == (155, 150, 1.0)
+    assert (report.repeats.alarm.image, report.repeats.alarm.in_a_row) == (25, 20)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "20 identical ones in a row" in record.getMessage()
+    assert "is the camera stuck" in record.getMessage()
+
+
+def test_a_recording_that_is_played_again_and_again_raises_an_alarm(path, caplog):
+    watch = PersistentDriftWatch(path)
+    send(watch, *[str(number % 10).encode() for number in range(60)])
+    assert watch.look(ONE).state == "steady"
+    send(watch, b"0")
+    report = watch.look(ONE)
+    assert (report.state, report.images, report.repeats.in_a_row) == ("repeating", 10, 1)
+    assert report.repeats.alarm.image == 61
+    assert len(caplog.records) == 1
+
+
+def test_an_alarm_of_repeats_is_kept_over_a_restart_and_stays_until_a_reset(path):
+    watch = PersistentDriftWatch(path, every=1e9)
+    send(watch, *[b"stuck"] * 30)
+    watch.save()
+    again = PersistentDriftWatch(path)
+    assert again.look(ONE) == watch.look(ONE)
+    observe(again, [0.5] * 200)
+    assert (again.look(ONE).state, again.look(ONE).repeats.in_a_row) == ("repeating", 1)
+    anew = again.reset(ONE, 500)
+    assert (anew.state, anew.repeats.images, anew.repeats.share, anew.repeats.alarm) == ("steady", 0, 0.0, None)
+    send(again, *[b"stuck"] * 20)
+    assert again.look(ONE).state == "repeating"
+
+
+def test_an_alarm_of_repeats_is_in_the_file_before_the_response(path):
+    watch = PersistentDriftWatch(path, every=1e9)
+    send(watch, *[b"stuck"] * 20)
+    assert json.loads(path.read_text())["repeats"]["alarm"]["image"] == 20
+
+
+def test_repeats_do_not_raise_an_alarm_for_another_release(path):
+    watch = PersistentDriftWatch(path)
+    send(watch, *[b"stuck"] * 30)
+    send(watch, *[b"stuck"] * 10, release=OTHER)
+    assert (watch.look(OTHER).state, watch.look(OTHER).repeats.in_a_row) == ("steady", 10)
+
+
+def test_drift_goes_before_repeats(path):
+    watch = PersistentDriftWatch(path)
+    send(watch, *[b"stuck"] * 30)
+    observe(watch, [0.002] * 30)
+    report = watch.look(ONE)
+    assert report.state == "drifting"
+    assert report.repeats.alarm is not None
+
+
+def test_the_file_of_an_earlier_version_is_read_without_repeats(path):
+    watch = PersistentDriftWatch(path)
+    observe(watch, [0.5] * 10)
+    watch.save()
+    kept = json.loads(path.read_text())
+    del kept["repeats"]
+    path.write_text(json.dumps(kept))
+    report = PersistentDriftWatch(path).look(ONE)
+    assert (report.images, report.repeats.images) == (10, 0)
 
 
 def test_no_image_and_no_digest_is_in_the_file(path):

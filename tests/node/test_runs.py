@@ -4,6 +4,7 @@ import resource
 import numpy as np
 import pytest
 
+from fedlmd.detection import PRESETS
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.plan import Plan, write_plan
 from fedlmd.federation.server.checkpoints import save_checkpoint
@@ -29,6 +30,12 @@ def test_a_runs_settings_override_the_servers(runs):
     assert chosen.labels == ("7", "8")
     assert chosen.federation.rounds == 9
     assert chosen.denoiser == runs.config.settings.denoiser
+
+
+def test_a_run_can_name_a_preset_of_the_detector(runs):
+    chosen = runs.settings_of(RunOrder(settings={"detector": {"lmd": {"preset": "paper"}}}))
+    assert chosen.detector.lmd == PRESETS["paper"]
+    assert chosen.detector.lmd != runs.config.settings.detector.lmd
 
 
 def test_an_unknown_setting_is_refused(runs):
@@ -85,14 +92,20 @@ def test_a_run_is_summed_up_from_its_event_log(tmp_path):
     log.append("submitted", run="r", rounds=3)
     log.append("round", round=1, rounds=3)
     assert (summarise(tmp_path).state, summarise(tmp_path).round, summarise(tmp_path).rounds) == ("running", 1, 3)
+    assert (summarise(tmp_path).workers, summarise(tmp_path).expected) == (None, None)
     log.append("failed", reason="no worker came")
     assert (summarise(tmp_path).state, summarise(tmp_path).reason) == ("failed", "no worker came")
+
+
+def test_a_finished_run_says_how_many_workers_took_part(tmp_path):
+    EventLog(tmp_path).append("finished", release="abc", workers=1, expected=2)
+    assert (summarise(tmp_path).workers, summarise(tmp_path).expected) == (1, 2)
 
 
 def begun(runs, name, *events):
     """A run with two good rounds whose event log ends with these events."""
     folder = runs.config.runs / name
-    settings = from_mapping({"federation": {"rounds": 3}})
+    settings, _ = from_mapping({"federation": {"rounds": 3}}).resolved([])
     write_plan(folder, plan_of(name, settings, runs.config.releases), {"w": np.zeros(2, np.float32)})
     log = EventLog(folder)
     log.append("submitted", run=name, rounds=3)

@@ -110,3 +110,9 @@ def test_an_error_without_a_message_is_named_by_its_status(node):
 def test_a_node_that_is_not_there_is_named():
     with pytest.raises(NodeError, match=r"no node answers at http://127\.0\.0\.1:1 .*fedlmd serve"):
         NodeClient("http://127.0.0.1:1", timeout=2).health()
+
+
+def test_nodes_are_reached_without_the_proxies_that_the_environment_names(node, monkeypatch):
+    for name in ("ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert node.health() == {"status": "ok"}

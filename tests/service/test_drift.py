@@ -52,6 +52,7 @@ def test_a_watch_that_has_seen_nothing_is_steady_and_says_what_it_promises(clien
         "evidence": 0.0,
         "threshold": 1e6,
         "luck": 0.01,
+        "repeats": {"images": 0, "in_a_row": 0, "share": 0.0, "alarm": None},
     }
     assert [(entry["level"], entry["images"]) for entry in below] == [(0.01, 0), (0.05, 0), (0.2, 0)]
     assert all(entry["level"] < entry["limit"] < 1 for entry in below)
@@ -106,6 +107,21 @@ def test_unknown_images_raise_an_alarm_that_stays_until_it_is_reset(client, know
     assert (anew["state"], anew["images"], anew["alarms"], anew["alarm"]) == ("steady", 0, 1, None)
     assert anew["started"] > body["started"]
     assert drift(client) == anew
+
+
+def test_a_frozen_camera_is_noticed_though_the_drift_test_stays_steady(client, unknown):
+    for _ in range(25):
+        infer(client, unknown[0])
+    body = drift(client)
+    assert (body["state"], body["images"], body["alarm"]) == ("repeating", 1, None)
+    assert body["repeats"].pop("alarm").pop("time").endswith("Z")
+    assert body["repeats"] == {"images": 25, "in_a_row": 25, "share": 0.96}
+    assert client.get("/health").json()["drift"] == {"state": "repeating", "images": 1, "alarms": 0}
+    metrics = client.get("/metrics").text
+    assert "fedlmd_repeats_alarm 1.0" in metrics
+    assert 'fedlmd_drift_state{state="repeating"} 1.0' in metrics
+    anew = client.delete("/v1/drift").raise_for_status().json()
+    assert (anew["state"], anew["repeats"]) == ("steady", {"images": 0, "in_a_row": 0, "share": 0.0, "alarm": None})
 
 
 def test_the_alarm_survives_a_restart(host, client, images, unknown):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedlmd.data import decode_image, to_unit_range
+from fedlmd.data import PixelRules, decode_image, to_unit_range
 from tests.service.conftest import client_of, encoded
 
 FIELDS = (
@@ -33,8 +33,9 @@ def infer(client, data, field="image", **query):
 
 def test_the_response_is_what_the_predictor_says(predicting, trained, digit):
     body = infer(predicting, digit).raise_for_status().json()
-    [expected] = trained.predictor(None).predict(to_unit_range(decode_image(digit, 28, 1))[None])
-    assert set(body) == {*FIELDS, "seconds"}
+    [expected] = trained.predictor(None).predict(to_unit_range(decode_image(digit, PixelRules()))[None])
+    assert set(body) == {*FIELDS, "changes", "seconds"}
+    assert body["changes"] == []
     assert body["prediction"] == expected.prediction
     assert body["is_ood"] == (body["score"] > body["threshold"])
     assert body["score"] == pytest.approx(expected.score, rel=1e-4)
@@ -45,6 +46,11 @@ def test_the_response_is_what_the_predictor_says(predicting, trained, digit):
     assert (body["alpha"], body["detector"], body["release"]) == (0.05, "verdict", trained.current)
 
 
+def test_the_response_says_how_the_image_was_converted(predicting):
+    body = infer(predicting, encoded(Image.new("LA", (40, 20), (0, 0)))).json()
+    assert body["changes"] == ["transparent, laid over black", "not square, padded"]
+
+
 def test_the_field_may_be_called_image_out(predicting, digit):
     one, other = (infer(predicting, digit, field).json() for field in ("image", "image_out"))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -52,8 +58,8 @@ def test_the_field_may_be_called_image_out(predicting, digit):
 
 def test_a_reference_is_predicted_too(predicting, digit):
     body = predicting.post("/infer", files={"image_out": digit, "image_in": digit}).json()
-    assert set(body) == {*FIELDS, "seconds", "reference"}
-    assert set(body["reference"]) == set(FIELDS)
+    assert set(body) == {*FIELDS, "changes", "seconds", "reference"}
+    assert set(body["reference"]) == {*FIELDS, "changes"}
     assert body["reference"]["score"] == pytest.approx(body["score"], rel=1e-3)
 
 
@@ -231,11 +237,11 @@ def test_neither_health_nor_lists_wait_for_images(host, digit):
 
 def test_the_fields_of_a_response_come_in_their_order_and_the_optional_ones_only_on_request(predicting, digit):
     plain = infer(predicting, digit).json()
-    assert list(plain) == [*FIELDS, "seconds"]
+    assert list(plain) == [*FIELDS, "changes", "seconds"]
     files = {"image": digit, "image_in": digit}
     whole = predicting.post("/infer", files=files, params={"explain": True}).json()
-    assert list(whole) == [*FIELDS, "explanation", "seconds", "reference"]
-    assert list(whole["reference"]) == [*FIELDS, "explanation"]
+    assert list(whole) == [*FIELDS, "changes", "explanation", "seconds", "reference"]
+    assert list(whole["reference"]) == [*FIELDS, "changes", "explanation"]
 
 
 def test_the_documentation_describes_every_field_of_a_response(predicting):
@@ -244,9 +250,9 @@ def test_the_documentation_describes_every_field_of_a_response(predicting):
     schemas = document["components"]["schemas"]
     assert response == {"$ref": "#/components/schemas/InferBody"}
     body, reference = schemas["InferBody"], schemas["PredictionBody"]
-    assert set(body["properties"]) == {*FIELDS, "explanation", "seconds", "reference"}
+    assert set(body["properties"]) == {*FIELDS, "changes", "explanation", "seconds", "reference"}
     assert set(body["required"]) == {*FIELDS, "seconds"}
-    assert set(reference["properties"]) == {*FIELDS, "explanation"}
+    assert set(reference["properties"]) == {*FIELDS, "changes", "explanation"}
     assert set(reference["required"]) == set(FIELDS)
     for properties in (body["properties"], reference["properties"], schemas["ExplanationBody"]["properties"]):
         assert all(field["description"] for field in properties.values())

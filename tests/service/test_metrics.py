@@ -93,9 +93,11 @@ def test_a_worker_shows_its_release_jobs_drift_and_memory_and_no_runs(client, ho
     assert resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     client.post("/infer", files={"image": digit})
     watch, figures = client.get("/v1/drift").json(), scraped(client)
-    assert values(figures, "fedlmd_drift_state") == {("steady",): 1, ("drifting",): 0}
+    assert values(figures, "fedlmd_drift_state") == {("steady",): 1, ("drifting",): 0, ("repeating",): 0}
     assert figures[("fedlmd_drift_images",)] == watch["images"] == 1
     assert figures[("fedlmd_drift_alarms_total",)] == watch["alarms"]
+    repeats = [figures[(f"fedlmd_repeats_{name}",)] for name in ("in_a_row", "share", "alarm")]
+    assert repeats == [1, 0, 0]
     assert figures[("fedlmd_drift_evidence",)] == pytest.approx(watch["evidence"], abs=0.01)
 
 

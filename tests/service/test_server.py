@@ -19,6 +19,8 @@ from tests.service.training_host import TrainingHost
 def test_health_names_the_node_and_its_state(predicting, trained):
     body = predicting.get("/health").raise_for_status().json()
     assert body.pop("uptime") >= 0
+    assert body.pop("data")["state"] == "usable"
+    assert body.pop("connection")["state"] == "connected"
     assert body.pop("drift") in (None, {"state": "steady", "images": trained.drift().images, "alarms": 0})
     assert body == {
         "status": "ok",
@@ -28,6 +30,8 @@ def test_health_names_the_node_and_its_state(predicting, trained):
         "training": False,
         "progress": None,
         "jobs": 0,
+        "workers": None,
+        "connected": True,
     }
 
 
@@ -59,6 +63,7 @@ def test_the_documentation_describes_every_route(predicting):
         "GET /v1/release",
         "PUT /v1/release",
         "GET /v1/releases",
+        "GET /v1/workers",
         "POST /v1/runs",
         "GET /v1/runs",
         "GET /v1/runs/{run}",
@@ -112,7 +117,10 @@ import socket, sys
 from fedlmd.service.app import create_app
 from fedlmd.service.server import serve
 class Host:
-    name, role, current, progress, watched = "client1", "worker", None, None, None
+    name, role = "client1", "worker"
+    current = progress = watched = data = connection = None
+    def workers(self):
+        return None
     @property
     def releases(self):
         return self

@@ -124,7 +124,7 @@ def test_a_training_that_is_not_waited_for_is_followed_to_its_end(client):
     events = [event for _, event in events_of(client, started["follow"])]
     assert [e["event"] for e in events] == ["progress"] * (len(events) - 1) + ["finished"]
     last = {e["stage"]: (e["done"], e["total"]) for e in events[:-1]}
-    assert last == {"classifier": (60, 60), "denoiser": (20, 20), "calibration": (2, 2)}
+    assert last == {"classifier": (60, 60), "denoiser": (20, 20), "calibration": (3, 3)}
     job = client.get(f"/v1/jobs/{started['job']}").json()
     assert (job["state"], job["labels"], job["error"]) == ("finished", ["0", "1"], None)
     assert job["result"] == events[-1]["result"]

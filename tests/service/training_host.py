@@ -11,6 +11,7 @@ from fedlmd.progress import Progress, Result
 from fedlmd.release import VERDICT, list_releases, load_release, save_release
 from fedlmd.release.shipped import PRETRAINED
 from fedlmd.service.contract import Busy, Unavailable, UnknownRelease, UnknownRun
+from fedlmd.service.participants import ConnectionBody, DataBody, WorkerBody
 from fedlmd.service.schema import ReleaseSummary, RunSummary
 from fedlmd.settings import from_mapping
 from fedlmd.worker.alone import train_alone
@@ -35,10 +36,30 @@ class TrainingHost:
         self.home, self.runs, self.pretrained = home, runs, pretrained
         self.releases = self
         self.settings = from_mapping({**TINY, "data": {**TINY["data"], "source": str(images)}})
-        self.current = None
+        self.current = self.refused = None
+        self.listed = []
         self.working = threading.Lock()
         self.predictors = {}
         self.watch = PersistentDriftWatch(home.parent / f"{home.name}-drift.json", every=0.0)
+
+    @property
+    def data(self):
+        labels = {"0": {"train": 60, "eval": 15}}
+        return (
+            None if self.role == "server" else DataBody(state="usable", problem=None, labels=labels, notes=["a note"])
+        )
+
+    @property
+    def connection(self):
+        if self.role == "server":
+            return None
+        state = "connected" if self.refused is None else "refused"
+        return ConnectionBody(server="server:9092", state=state, reason=self.refused, since=datetime.now(UTC))
+
+    def workers(self):
+        if self.listed is None and self.role == "server":
+            raise Unavailable("Flower's server does not respond")
+        return None if self.role == "worker" else [WorkerBody.model_validate(worker) for worker in self.listed]
 
     @property
     def progress(self):

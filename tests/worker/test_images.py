@@ -47,7 +47,7 @@ def test_no_image_is_used_for_both_training_and_calibration(tmp_path, tiny_setti
     paint(tmp_path, {"0": 0, "1": 50, "2": 100})
     images = WorkerConfig("e", DataConfig(str(tmp_path), held_back=0.3)).images(tiny_settings)
     kept, held_back = (set(part.pixels[:, 0, 0, 0].tolist()) for part in (images.training, images.held_back))
-    assert (len(kept), len(held_back)) == (21, 9)
+    assert (len(kept), len(held_back)) == (18, 6)
     assert not kept & held_back
 
 
@@ -79,3 +79,25 @@ def test_a_worker_evaluates_on_the_evaluation_split_or_on_the_source_that_is_nam
 def test_a_source_outside_the_workers_root_is_refused(tmp_path, tiny_settings):
     with pytest.raises(DataError, match="leads outside the data root"):
         WorkerConfig("h", root=tmp_path).images(tiny_settings, training="/etc")
+
+
+@pytest.mark.parametrize("present", ["Cat", "CAT"])
+def test_a_label_in_another_case_than_that_of_the_run_is_refused(tmp_path, tiny_settings, present):
+    paint(tmp_path, {present: 0, "dog": 100})
+    config = WorkerConfig("site", DataConfig(str(tmp_path)))
+    with pytest.raises(DataError, match=f"site has the label '{present}', the run has 'cat': if they are one, give"):
+        config.images(tiny_settings.with_labels(("cat", "dog")))
+    assert config.images(tiny_settings.with_labels((present, "dog"))).training.names == (present, "dog")
+
+
+def test_a_label_that_is_alone_in_another_case_is_refused(tmp_path, tiny_settings):
+    paint(tmp_path, {"Cat": 0})
+    with pytest.raises(DataError, match="no label 'cat', but 'Cat', which differs only in case"):
+        WorkerConfig("site", DataConfig(str(tmp_path))).images(tiny_settings.with_labels(("cat", "dog")))
+
+
+def test_labels_of_a_run_are_those_of_folders_in_any_form_of_unicode(tmp_path, tiny_settings):
+    paint(tmp_path, {"Ba\u0308r ": 0, "big  dog": 100})
+    images = WorkerConfig("site", DataConfig(str(tmp_path))).images(tiny_settings.with_labels((" B\u00e4r", "big dog")))
+    assert images.training.names == ("B\u00e4r", "big dog")
+    assert images.training.labels.unique().tolist() == [0, 1]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.calibration import Moments, Reference, Sketch, pool_moments
+from fedlmd.calibration import EVALUATION, Moments, PromiseCheck, Reference, Sketch, pool_moments
 from fedlmd.calibration.class_gaussians import added, gaussians
-from fedlmd.data import DataConfig, PartitionConfig, some, to_unit_range
+from fedlmd.data import DataConfig, DataError, PartitionConfig, some, to_unit_range
 from fedlmd.detection import class_gaussians, fuse, l2_normalised
 from fedlmd.federation.compression import check_quantised, restore
 from fedlmd.federation.config import FederationConfig
@@ -28,7 +28,7 @@ from fedlmd.release.self_test import LOGITS, dissenting, patterns, relative_diff
 from fedlmd.release.store import half
 from fedlmd.settings import Settings, SettingsError, plan_of, to_mapping
 from fedlmd.training import evaluate
-from fedlmd.worker.alone import certify
+from fedlmd.worker.alone import certify, resolved, train_alone
 from fedlmd.worker.handler import WORKER, build_handler
 from fedlmd.worker.images import WorkerConfig
 from fedlmd.worker.training import fit_part
@@ -95,6 +95,7 @@ def test_a_round_reports_what_it_did(federation, tiny_settings):
             assert result.metrics["accuracy"] == before.accuracy
             assert result.metrics["evaluation-loss"] == before.loss
             assert result.metrics["num-examples"] == len(worker.images(tiny_settings).training)
+            assert result.metrics["calibration-images"] == 60
             assert result.metrics["classifier-loss"] == progress[60].metrics["loss"]
             assert result.weights.keys() == weights.keys()
             assert np.array_equal(result.weights["classifier.head.weight"], weights["classifier.head.weight"])  # fixed
@@ -251,10 +252,48 @@ def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_sc
     workers, _, _, _, scale, sketches = federation
     common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
     for worker, sent in zip(workers, sketches, strict=True):
-        assert set(sent) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT, CLASS}
+        assert set(sent) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT, CLASS, EVALUATION}
         assert sent[CLASS] == vars(Sketch.of(worker.scores.losses))
         assert sent["lmd"] == vars(Sketch.of(worker.scores.scores["lmd"]))
         assert sent[VERDICT] == vars(Sketch.of(fuse(worker.scores.scores, common)))
+
+
+def test_the_verdicts_scores_of_evaluation_images_come_as_a_sketch_and_of_no_other_score(federation, tiny_settings):
+    workers, _, final, _, scale, sketches = federation
+    networks = build(tiny_settings.networks, final).for_inference()
+    by_name = detectors(tiny_settings, networks, class_gaussians(final))
+    for worker, sent in zip(workers, sketches, strict=True):
+        chosen = some(worker.images(tiny_settings).evaluation, 60, tiny_settings.seed).images()
+        assert set(worker.scores.evaluated) == set(tiny_settings.detector.verdict)
+        assert sent[EVALUATION]["count"] == 60
+        scores = {name: by_name[name].score(chosen) for name in tiny_settings.detector.verdict}
+        fused = fuse(scores, {name: Moments(**scale[name]) for name in scores})
+        np.testing.assert_allclose(sent[EVALUATION]["values"], Sketch.of(fused).values, rtol=1e-3, atol=1e-3)
+
+
+def test_as_many_evaluation_images_as_held_back_ones_count_so_that_workers_count_alike(tmp_path, quick):
+    paint(tmp_path / "train", {"0": 0, "1": 100, "2": 200}, 40)
+    paint(tmp_path / "eval", {"0": 0, "1": 100, "2": 200}, 40)
+    worker = Worker(WorkerConfig("w", DataConfig(source=str(tmp_path))))
+    weights = build(quick.networks).weights()
+    weights |= gaussians(send(worker, "sums", quick, weights)[1].weights)
+    scale = send(worker, "moments", quick, weights)[1].metrics
+    sent = send(worker, "thresholds", quick, moments=scale)[1].metrics
+    assert (sent[VERDICT]["count"], sent[EVALUATION]["count"]) == (12, 12)
+    assert {len(scores) for scores in worker.scores.evaluated.values()} == {quick.calibration.images} == {20}
+
+
+def test_a_federations_card_says_whether_the_promise_is_kept_and_its_release_is_loaded(federation, tiny_settings):
+    workers, _, final, moments, _, sketches = federation
+    settings = replace(tiny_settings, image_size=28, channels=1)
+    replies = [Reply(worker.config.name, sent) for worker, sent in zip(workers, sketches, strict=True)]
+    gathered = {"moments": [Reply("s", sent) for sent in moments], "thresholds": replies}
+    card = json.loads(json.dumps(finish_release(plan_of("r", settings, Path("x")), final, {}, gathered)))
+    promise = card["calibration"]["promise"]
+    assert (promise["images"], list(promise["workers"])) == (120, ["worker-0", "worker-1"])
+    assert all(check["kept"] for check in (promise, *promise["workers"].values()))
+    predictor = Predictor(Release("abc", card, final), "worker-0")
+    assert set(predictor.choices) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT}
 
 
 def test_the_self_tests_findings_come_with_the_thresholds_and_are_the_same_at_all_workers(federation, tiny_settings):
@@ -328,8 +367,10 @@ def test_a_release_of_the_workers_sketches_can_be_installed_at_a_worker(federati
 
 def test_training_alone_gives_a_release_with_everything_in_its_card(tiny_result, tiny_settings):
     card = tiny_result.metrics["card"]
-    assert card["settings"] == to_mapping(tiny_settings)
-    assert set(card["calibration"]) == {"alpha", "moments", "sketches", "workers"}
+    assert card["settings"] == to_mapping(resolved(WorkerConfig("alone"), tiny_settings))
+    assert set(card["calibration"]) == {"alpha", "moments", "sketches", "workers", "promise"}
+    promise = PromiseCheck.from_json(card["calibration"]["promise"])
+    assert (promise.images, promise.expected) == (60, tiny_settings.calibration.alpha)
     assert set(card["calibration"]["moments"]) == {"max-logit", "mahalanobis", "one-step", "lmd"}
     assert card["metrics"]["images"] == 980 + 1135 + 1032
     assert card["metrics"]["accuracy"] == tiny_result.metrics["accuracy"] > 0.6
@@ -351,24 +392,25 @@ def quick(tiny_settings):
         tiny_settings,
         classifier=replace(tiny_settings.classifier, steps=3),
         denoiser=replace(tiny_settings.denoiser, steps=2),
-        calibration=replace(tiny_settings.calibration, images=5),
+        calibration=replace(tiny_settings.calibration, images=20),
     )
 
 
-def paint(folder, shades):
-    """A source of 20 flat images for each label."""
+def paint(folder, shades, count=20):
+    """A source of flat images, so many for each label, all different."""
     for label, shade in shades.items():
         (folder / label).mkdir(parents=True)
-        for number in range(20):
+        for number in range(count):
             Image.new("L", (28, 28), shade + number).save(folder / label / f"{number}.png")
 
 
 def test_training_alone_on_a_source_of_the_request_installs_its_release_and_leaves_no_image_behind(tmp_path, quick):
-    paint(tmp_path / "data" / "flat", {"0": 0, "1": 100, "2": 200})
+    paint(tmp_path / "data" / "flat" / "train", {"0": 0, "1": 90, "2": 180}, 66)
+    paint(tmp_path / "data" / "flat" / "eval", {"0": 0, "1": 100, "2": 200})
     worker = Worker(WorkerConfig("alone", root=tmp_path / "data", releases=tmp_path / "releases"))
     worker.images(quick)
     progress, result = send(worker, "alone", quick, training="flat")
-    assert [step.stage for step in progress] == ["classifier"] * 3 + ["denoiser"] * 2 + ["calibration"]
+    assert [step.stage for step in progress] == ["classifier"] * 3 + ["denoiser"] * 2 + ["calibration"] * 2
     assert "card" not in result.metrics
     assert result.metrics["images"] == 60
     release = load_release(current_release(tmp_path / "releases"))
@@ -376,6 +418,39 @@ def test_training_alone_on_a_source_of_the_request_installs_its_release_and_leav
     assert release.card["metrics"]["images"] == 60
     # A federation that comes next must get the worker's own images.
     assert len(worker.images(quick).evaluation) == 980 + 1135 + 1032
+
+
+def test_a_worker_with_too_few_images_to_calibrate_with_is_refused_before_it_trains(tmp_path, quick):
+    paint(tmp_path / "train", {"0": 0, "1": 100, "2": 200}, 5)
+    paint(tmp_path / "eval", {"0": 0, "1": 100, "2": 200}, 5)
+    worker, stages = Worker(WorkerConfig("ward", DataConfig(source=str(tmp_path)))), []
+    work = worker.handle("train", {"settings": to_mapping(quick), "round": 1}, build(quick.networks).weights())
+    with pytest.raises(DataError, match="ward has 15 images to train with, of which 0 are held back for calibration"):
+        drain(work, stages.append)
+    assert stages == []
+
+
+def test_training_alone_is_refused_before_it_begins_where_too_few_images_are_held_back(tmp_path, quick):
+    paint(tmp_path / "train", {"0": 0, "1": 100, "2": 190}, 60)
+    paint(tmp_path / "eval", {"0": 0, "1": 100, "2": 200}, 5)
+    config, stages = WorkerConfig("alone", DataConfig(source=str(tmp_path))), []
+    with pytest.raises(DataError, match=r"there are 18 images to calibrate with, .* of 0.05 needs 19.*now 0\.1"):
+        drain(train_alone(config, quick), stages.append)
+    with pytest.raises(DataError, match="there are 18 images"):
+        drain(certify(config, quick, build(quick.networks).weights()), stages.append)
+    assert stages == []
+    advised = replace(quick, calibration=replace(quick.calibration, alpha=0.053))
+    assert drain(train_alone(config, advised)).metrics["card"]["calibration"]["promise"]["expected"] == 0.053
+
+
+def test_a_single_image_to_evaluate_on_is_refused_before_training(tmp_path, quick):
+    paint(tmp_path / "train", {"0": 0, "1": 90, "2": 180}, 66)
+    paint(tmp_path / "eval", {"0": 0}, 1)
+    worker, stages = Worker(WorkerConfig("ward", DataConfig(source=str(tmp_path)))), []
+    work = worker.handle("train", {"settings": to_mapping(quick), "round": 1}, build(quick.networks).weights())
+    with pytest.raises(DataError, match="and 1 to evaluate on; at least 2 of each are needed"):
+        drain(work, stages.append)
+    assert stages == []
 
 
 def test_more_rounds_than_steps_leave_a_rounds_weights_as_they_were(quick):

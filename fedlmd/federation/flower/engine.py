@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from fedlmd.federation.events import EventLog, follow_events
+from fedlmd.federation.flower.address import Address
+from fedlmd.federation.flower.announcements import token_of
 from fedlmd.federation.flower.processes import (
     EngineError,
     SupervisedProcess,
     check_port,
     flower_environment,
     program,
+    side_by_side,
 )
+from fedlmd.federation.flower.requests import list_workers
 from fedlmd.federation.flower.run_commands import LINK, RunCommands, RunStatus, read_run_id
+from fedlmd.federation.worker_list import AnnouncedWorker
 
 FAB = Path(__file__).parent / "fab"
 # Seconds that a run may take to start before Flower is asked for its status, and between two such calls.
@@ -31,7 +37,7 @@ class ServerEngine:
 
     Args:
         home: folder of the node; gets ``flower/`` (Flower's state) and ``logs/``.
-        host: address at which workers reach the server.
+        host: address at which workers reach the server; an IPv6 address stands without brackets.
         port: its port.
     """
 
@@ -49,7 +55,8 @@ class ServerEngine:
         """
         check_port(self.host, self.port)
         secret = self._prepare()
-        superlink = [program("flower-superlink"), "--insecure", "--host", self.host, "--port", str(self.port)]
+        superlink = [sys.executable, "-m", "fedlmd.federation.flower.superlink"]
+        superlink += ["--insecure", "--host", self.host, "--port", str(self.port)]
         superlink += ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
         superlink += ["--database", str(self.home / "flower" / "state.db"), "--disable-runtime-dependency-installation"]
         superexec = [program("flower-superexec"), "--insecure", "--runtime-api-address", self.local_address]
@@ -64,15 +71,33 @@ class ServerEngine:
 
     def stop(self) -> None:
         """End the server's processes and the runs that they carry out."""
-        for process in reversed(self._processes):
-            process.stop()
+        side_by_side(*[process.stop for process in self._processes])
         self._processes.clear()
 
     @property
     def local_address(self) -> str:
         """The "host:port" at which this machine reaches the server."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host  # noqa: S104 - compared, not bound
-        return f"{host}:{self.port}"
+        return str(Address(self.host, self.port).local)
+
+    def workers(self, timeout: float = 5.0) -> list[AnnouncedWorker]:
+        """The workers that announced themselves within the last hour, whether they are accepted or not.
+
+        Args:
+            timeout: seconds that Flower's server may take to respond.
+
+        Raises:
+            EngineError: when Flower's server does not respond.
+        """
+        try:
+            secret = self._secret.read_bytes()
+        except OSError as error:
+            raise EngineError(f"{self._secret} cannot be read ({error.strerror}); start the server first") from None
+        return list_workers(Address(self.host, self.port).local, token_of(secret), timeout)
+
+    @property
+    def _secret(self) -> Path:
+        """The file of the secret that Flower's processes of this server share."""
+        return self.home / "flower" / "superexec.secret"
 
     @property
     def pids(self) -> dict[str, int | None]:
@@ -150,11 +175,10 @@ class ServerEngine:
         (self.home / "logs").mkdir(exist_ok=True)
         config = f'[superlink]\ndefault = "{LINK}"\n\n[superlink.{LINK}]\naddress = "{self.local_address}"\n'
         (flower / "config.toml").write_text(config + "insecure = true\n", encoding="utf-8")
-        secret = flower / "superexec.secret"
-        if not secret.exists():
-            secret.touch(mode=0o600)
-            secret.write_bytes(secrets.token_bytes(32))
-        return secret
+        if not self._secret.exists():
+            self._secret.touch(mode=0o600)
+            self._secret.write_bytes(secrets.token_bytes(32))
+        return self._secret
 
     def _launch(self, name: str, command: list[str]) -> SupervisedProcess:
         process = SupervisedProcess(command, self.environment, self.home / "logs" / f"{name}.log", self.home)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+
+from fedlmd.federation.flower.address import Address
 
 LARGEST_LOG = 10_000_000
 FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.5, 30.0, 60.0
 # Seconds between two checks whether a program responds, and seconds without a response after which it hangs.
 CHECK_SECONDS, HANG_SECONDS = 5.0, 120.0
+# Seconds between SIGTERM and SIGKILL. Container engines kill all 10 seconds after they have asked for the end.
+GRACE_SECONDS = 3.0
+PROXIES = {f"{protocol}_proxy" for protocol in ("all", "http", "https", "ftp", "socks", "socks5", "ws", "wss")}
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ def flower_environment(home: Path, host: str) -> dict[str, str]:
     """The environment of Flower's processes.
 
     Flower sends no telemetry, checks for no updates and installs no packages; a process computes with one thread;
-    Flower's programs are on the PATH; and connections between them use no proxy.
+    Flower's programs are on the PATH; and connections between them use no proxy, whatever variables name one.
 
     Args:
         home: the node's folder; Flower keeps its own files in ``home/flower``.
@@ -43,7 +48,7 @@ def flower_environment(home: Path, host: str) -> dict[str, str]:
     """
     direct = ",".join(filter(None, [os.environ.get("no_proxy", ""), "127.0.0.1", "localhost", host]))
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name.lower() not in PROXIES},
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "FLWR_HOME": str(home / "flower"),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -59,12 +64,15 @@ def flower_environment(home: Path, host: str) -> dict[str, str]:
 
 def check_port(host: str, port: int) -> None:
     """Raise EngineError when a port cannot be listened at."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise EngineError(f"port {port} of {host} cannot be used ({error.strerror}); choose another") from None
+    if reason := Address(host, port).why_taken():
+        raise EngineError(f"port {port} of {host} cannot be used ({reason}); choose another")
+
+
+def side_by_side(*stops: Callable[[], None]) -> None:
+    """Call functions that end processes, all at once: together they take as long as the slowest."""
+    with ThreadPoolExecutor(max(1, len(stops))) as pool:
+        for future in [pool.submit(stop) for stop in stops]:
+            future.result()
 
 
 class SupervisedProcess:
@@ -110,7 +118,7 @@ class SupervisedProcess:
         self._supervisor.start()
         self._started.wait(timeout=30.0)
 
-    def stop(self, grace: float = 8.0) -> None:
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
         """End the program and everything in its group: by SIGTERM, and after ``grace`` seconds by SIGKILL."""
         self._stopping.set()
         process = self._process
@@ -135,8 +143,9 @@ class SupervisedProcess:
             if self._stopping.is_set():
                 end_group(self._process.pid, 0.0)
             self._watch(self._process)
-            # Processes that a dead program left would conflict with those of the next one.
-            end_group(self._process.pid, 1.0)
+            if not self._stopping.is_set():
+                # Processes that a dead program left would conflict with those of the next one.
+                end_group(self._process.pid, 1.0)
             pause = FIRST_PAUSE if time.monotonic() - began > STABLE else min(2 * pause, LONGEST_PAUSE)
             self._stopping.wait(pause)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedlmd.federation.announcement import name_problem
+from fedlmd.federation.flower.address import Address
 from fedlmd.federation.flower.processes import (
     EngineError,
     SupervisedProcess,
@@ -19,22 +21,26 @@ class WorkerEngine:
 
     Args:
         home: folder of the node; gets ``flower/`` and ``logs/``.
-        name: the worker's name, which events and releases show, without quotation marks.
-        superlink: "host:port" of the server.
+        name: the worker's name, which events and releases show; see ``name_problem``.
+        superlink: "host:port" of the server; see ``Address``.
         port: port of the worker's own processes, on this machine only.
         trainer: environment variables that name the warm trainer, from ``TrainerClient.environment``.
     """
 
     def __init__(self, home: Path, name: str, superlink: str, port: int, trainer: Mapping[str, str]) -> None:
         self.home, self.name, self.superlink, self.port = home.absolute(), name, superlink, port
-        if '"' in name or "\\" in name:
-            raise EngineError(f"the worker's name {name!r} must be without quotation marks and backslashes")
-        self.environment = {**flower_environment(self.home, superlink.rpartition(":")[0]), **trainer}
+        if problem := name_problem(name):
+            raise EngineError(problem)
+        self.environment = {**flower_environment(self.home, Address.parse(superlink).host), **trainer}
         self._process: SupervisedProcess | None = None
+
+    def check(self) -> None:
+        """Raise EngineError when the worker's own port is in use."""
+        check_port("127.0.0.1", self.port)
 
     def start(self) -> None:
         """Start the worker's processes. They try to connect until the server is up. Raises EngineError."""
-        check_port("127.0.0.1", self.port)
+        self.check()
         (self.home / "flower").mkdir(parents=True, exist_ok=True)
         (self.home / "logs").mkdir(exist_ok=True)
         command = [program("flower-supernode"), "--insecure", "--superlink", self.superlink]

@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
-from fedlmd.calibration import LEVELS, added, check_sums, gaussians, pool_moments
+from fedlmd.calibration import LEVELS, added, check_sums, gaussians, pool_moments, too_few
 from fedlmd.federation.actions import DENOISER, INSTALL, MOMENTS, SUMS, THRESHOLDS, TRAIN
 from fedlmd.federation.config import ONE_SHOT, FederationConfig
 from fedlmd.federation.events import EventLog
@@ -29,9 +29,16 @@ from fedlmd.federation.messages import (
     unpack_weights,
 )
 from fedlmd.federation.plan import Plan, read_plan
-from fedlmd.federation.server.card import Form, finish_release, form_of, most_common_form
+from fedlmd.federation.server.card import (
+    Form,
+    calibration_images,
+    finish_release,
+    form_of,
+    most_common_form,
+    promise_event,
+)
 from fedlmd.federation.server.checkpoints import Checkpoint, first_checkpoint, save_checkpoint
-from fedlmd.federation.server.checks import check_moments, check_sketches
+from fedlmd.federation.server.checks import check_moments, check_sketches, few_images
 from fedlmd.federation.server.grid import PollingGrid, wait_for_clients
 from fedlmd.federation.server.merge import check_denoiser, merged, shared
 from fedlmd.federation.server.queries import Check, Query, QueryResult
@@ -105,9 +112,13 @@ class ServerRun:
         weights = half(self.merge(trained, initial))
         weights |= self.class_gaussians(weights)
         card = finish_release(self.plan, weights, last, self.calibrate(weights))
+        if promise := card["calibration"].get("promise"):
+            numbers, notes = promise_event(promise)
+            self.events.append("promise", **numbers, notes=notes)
         folder = save_release(Path(self.plan.releases_dir), card, weights)
         installed = self.install(folder) if self.installs else []
-        self.events.append("finished", release=folder.name, installed=installed, metrics=card["metrics"])
+        taken = {"workers": len(last["workers"]), "expected": most_asked(self.events, last)}
+        self.events.append("finished", release=folder.name, installed=installed, metrics=card["metrics"], **taken)
 
     def train(self, start: Checkpoint) -> tuple[Weights, dict[str, Any]]:
         """Carry out the remaining rounds: the last weights, and the event of the last round that changed them.
@@ -126,6 +137,8 @@ class ServerRun:
                 event = strategy.record.event()
                 changes.extend([event] if event["aggregated"] else [])
                 self.events.append("round", rounds=self.federation.rounds, **event)
+                if number == 1 and (warning := few_images(event["workers"], self.plan.settings)):
+                    self.events.append("few-images", notes=[warning])
             return None
 
         result = strategy.start(
@@ -171,14 +184,23 @@ class ServerRun:
         return gaussians(sums[form_of(replies[0])])
 
     def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
-        """Moments of the workers' scores; then sketches of their scores, made with the pooled moments."""
+        """Moments of the workers' scores; then sketches of their scores, made with the pooled moments.
+
+        Raises:
+            NothingToRelease: when all workers together have too few images to ever call one unknown.
+        """
         moments = self.consistent_replies(Query(MOMENTS, weights, lambda reply: check_moments(reply.metrics)))
         pooled = pool_moments([reply.metrics for reply in moments])
 
+        calibration = self.plan.settings["calibration"]
+
         def check(reply: Reply) -> str | None:
-            return check_sketches(reply.metrics, LEVELS)
+            return check_sketches(reply.metrics, LEVELS, calibration["images"])
 
         sketches = self.consistent_replies(Query(THRESHOLDS, weights, check, {"moments": pooled}))
+        count = calibration_images(sketches)
+        if reason := too_few(count, calibration["alpha"], images=calibration["images"]):
+            raise NothingToRelease(reason)
         return {MOMENTS: moments, THRESHOLDS: sketches}
 
     def consistent_replies(self, query: Query) -> list[Reply]:
@@ -228,3 +250,8 @@ class ServerRun:
     def config(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The config of every request, and more."""
         return {"run": self.plan.run, "settings": self.plan.settings, SECONDS: self.federation.round_timeout, **more}
+
+
+def most_asked(events: EventLog, last: Mapping[str, Any]) -> int:
+    """How many workers a round of a run asked at most; ``last`` is the event of its last round."""
+    return max(int(event["asked"]) for event in (last, *events.read()) if event.get("event", "round") == "round")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from fedlmd.calibration import too_few
+
 
 def check_moments(metrics: Mapping[str, Any]) -> str | None:
     """Why a worker's moments are refused, or None."""
@@ -19,22 +21,40 @@ def check_moments(metrics: Mapping[str, Any]) -> str | None:
     return None if metrics else "the reply has no moments"
 
 
-def check_sketches(metrics: Mapping[str, Any], levels: Sequence[float]) -> str | None:
+def check_sketches(metrics: Mapping[str, Any], levels: Sequence[float], most: float = math.inf) -> str | None:
     """Why a worker's sketches are refused, or None.
 
     Args:
         metrics: the sketches.
         levels: the levels of their values.
+        most: the largest count that one may have.
     """
     for name, sketch in metrics.items():
         if not isinstance(sketch, Mapping) or not is_number(sketch.get("count")) or sketch["count"] <= 0:
             return f"{name!r} must have a count above 0"
+        if sketch["count"] > most or sketch["count"] != int(sketch["count"]):
+            return f"{name!r} has a count of {sketch['count']}; it is a whole number of at most {most:g}"
         values = sketch.get("values")
         if not isinstance(values, list) or len(values) != len(levels) or not all(map(is_number, values)):
             return f"{name!r} must have {len(levels)} finite values, one for each level"
         if any(low > high for low, high in pairwise(values)):
             return f"the values of {name!r} must not fall"
     return None if metrics else "the reply has no sketches"
+
+
+def few_images(workers: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str | None:
+    """A warning where the workers of a round have too few images to calibrate with, or None; other workers may join.
+
+    Args:
+        workers: name and metrics of each.
+        settings: of the run.
+    """
+    counts = [worker["metrics"].get("calibration-images") for worker in workers]
+    if not counts or not all(is_number(count) for count in counts):
+        return None
+    calibration = settings["calibration"]
+    reason = too_few(int(sum(counts)), calibration["alpha"], images=calibration["images"])
+    return reason and f"at the workers of this round {reason}; unless others join, the run will end without a release"
 
 
 def is_number(value: object) -> bool:

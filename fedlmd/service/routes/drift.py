@@ -16,12 +16,13 @@ router = APIRouter(prefix="/v1", tags=["drift"], responses={503: {"model": Error
 async def read_drift(service: ServiceOf) -> DriftReport:
     """State of the drift watch: a sequential test of the p-values of the current release's verdict.
 
-    An alarm means that low p-values come more often than the calibration explains. It does not say why.
+    An alarm means that low p-values come more often than the calibration explains. It does not say why. `repeats` has
+    an alarm of its own, for a camera that sends the same image again and again.
     """
     return await run_sync(service.host.drift, limiter=service.inference)
 
 
 @router.delete("/drift")
 async def reset_drift(service: ServiceOf) -> DriftReport:
-    """Acknowledge the alarm and watch anew from the next image on; returns the state of the new watch."""
+    """Acknowledge the alarms and watch anew from the next image on; returns the state of the new watch."""
     return await run_sync(service.host.reset_drift, limiter=service.inference)

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 from prometheus_client.exposition import choose_encoder
 
+from fedlmd.service.contract import workers_connected
 from fedlmd.service.schema import DriftCount, Health, ProgressBody
 from fedlmd.service.state import Service, ServiceOf
 
@@ -25,7 +26,7 @@ async def health(service: ServiceOf) -> Health:
 def state_of(service: Service) -> Health:
     """Query the host; in a thread, as the trainer is another process."""
     host = service.host
-    progress, watched = host.progress, host.watched
+    progress, watched, connection = host.progress, host.watched, host.connection
     return Health(
         status="ok",
         name=host.name,
@@ -36,6 +37,10 @@ def state_of(service: Service) -> Health:
         jobs=sum(job.running for job in service.jobs.list()),
         drift=DriftCount(state=watched.state, images=watched.images, alarms=watched.alarms) if watched else None,
         uptime=round(time.monotonic() - service.started, 3),
+        data=host.data,
+        connected=None if connection is None else connection.state == "connected",
+        connection=connection,
+        workers=workers_connected(host),
     )
 
 

@@ -16,7 +16,7 @@ from PIL.Image import Image
 from pydantic_core import to_json
 from torch import Tensor
 
-from fedlmd.data import decode_image, to_pixels, to_unit_range
+from fedlmd.data import convert, to_pixels, to_unit_range
 from fedlmd.inference import Prediction, Predictor, Row, channels_last, gallery, heat_map, png
 from fedlmd.release import VERDICT
 from fedlmd.service.contract import Refused
@@ -55,7 +55,9 @@ def options(
 
 
 async def files(
-    image: Annotated[UploadFile | None, File(description="The image: PNG, JPEG, BMP, WebP or GIF.")] = None,
+    image: Annotated[
+        UploadFile | None, File(description="The image: PNG, JPEG, BMP, WebP, GIF, TIFF or DICOM.")
+    ] = None,
     image_out: Annotated[UploadFile | None, File(description="The same under its other name.")] = None,
     image_in: Annotated[UploadFile | None, File(description="A known image to compare with; optional.")] = None,
 ) -> list[bytes]:
@@ -86,7 +88,7 @@ async def infer(
 ) -> Response:
     """Classify an image and say whether it is out of distribution: of a class that was not trained on.
 
-    Sizes, colours and depths other than the release's are converted: white ink on black is expected.
+    Sizes, colours and depths other than the release's are converted by the release's rules; `changes` says what was.
     """
     arrived = time.monotonic()
     prediction, body = await run_sync(infer_files, service, images, chosen, watch, limiter=service.inference)
@@ -104,10 +106,13 @@ def infer_files(
     if chosen.detector not in predictor.choices:
         known = ", ".join(predictor.choices)
         raise Refused(f"there is no detector {chosen.detector!r:.40}; this release has {known}")
-    size, channels = predictor.settings.image_size, predictor.settings.channels
-    images = to_unit_range(torch.stack([decode_image(data, size, channels) for data in files]))
+    converted = [convert(data, predictor.settings.pixel_rules) for data in files]
+    images = to_unit_range(torch.stack([image.pixels for image in converted]))
     predictions = predictor.predict(images, alpha=chosen.alpha, detector=chosen.detector)
-    bodies = [asdict(prediction) for prediction in predictions]
+    bodies = [
+        {**asdict(prediction), "changes": list(image.changes)}
+        for prediction, image in zip(predictions, converted, strict=True)
+    ]
     if chosen.explain:
         for number, body in enumerate(bodies):
             body["explanation"] = explanation(predictor, images[number : number + 1], predictions[number])

@@ -4,17 +4,21 @@ import os
 import signal
 import threading
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.fault_cluster import fault_cluster
-from benchmarks.numpy_trainer import WorkerBehaviour
+from benchmarks.numpy_trainer import IMAGES, WorkerBehaviour
 from fedlmd.calibration import LEVELS
+from fedlmd.federation.announcement import Announcement
 from fedlmd.federation.events import EventLog
+from fedlmd.federation.flower.address import Address
 from fedlmd.federation.flower.engine import ServerEngine
 from fedlmd.federation.flower.processes import EngineError
+from fedlmd.federation.flower.requests import announce
 from fedlmd.federation.plan import read_plan
 from fedlmd.federation.server.checkpoints import last_good
 from fedlmd.release import load_release
@@ -55,10 +59,11 @@ def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(clust
     assert release.weights["gaussians.counts"].tolist() == [6, 0]
     assert release.weights["gaussians.means"].tolist() == [[2.0], [0.0]]
     assert release.weights["gaussians.covariances"].tolist() == [[1.0], [0.0]]
-    assert calibration["moments"] == {"lmd": {"count": 30, "mean": 6.0, "std": 2.0}}
-    np.testing.assert_allclose(calibration["sketches"]["lmd"]["values"], 30 + np.arange(len(LEVELS)))
+    assert calibration["moments"] == {"lmd": {"count": 3 * IMAGES, "mean": 6.0, "std": 2.0}}
+    np.testing.assert_allclose(calibration["sketches"]["lmd"]["values"], 3 * IMAGES + np.arange(len(LEVELS)))
     assert (calibration["alpha"], release.card["training"]["run"]) == (0.05, "whole")
     assert sorted(by_kind["finished"]["installed"]) == WORKERS
+    assert (by_kind["finished"]["workers"], by_kind["finished"]["expected"]) == (2, 3)
     for name in WORKERS:
         stored = load_file(server.home.parent / name / "trainer" / f"{release.id}.safetensors")
         np.testing.assert_array_equal(stored["denoiser.w"], release.weights["denoiser.w"])
@@ -127,6 +132,27 @@ def test_a_run_that_flower_does_not_know_is_an_error(server, tmp_path):
     (tmp_path / "flower.json").write_text('{"run-id": "12345"}')
     with pytest.raises(EngineError, match="flwr ls failed"):
         server.status(tmp_path)
+
+
+def test_a_worker_that_announces_itself_is_listed_until_the_server_is_started_again(server):
+    sent = Announcement("ward", "1", version("fedlmd"), version("flwr"), time.time(), labels=("cat",))
+    assert announce(Address(server.host, server.port), sent).outcome == "accepted"
+    [worker] = server.workers()
+    assert (worker.name, worker.labels, worker.connected, worker.refused) == ("ward", ("cat",), True, None)
+    os.kill(server.pids["superlink"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert server.workers() == []
+            break
+        except EngineError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_the_secret_of_flowers_processes_is_for_this_user_alone(server):
+    secret = server.home / "flower" / "superexec.secret"
+    assert (secret.stat().st_mode & 0o777, secret.stat().st_size) == (0o600, 32)
 
 
 def test_a_taken_port_is_named(server, tmp_path):

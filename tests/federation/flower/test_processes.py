@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fedlmd.federation.flower.processes import SupervisedProcess, flower_environment, program
+from fedlmd.federation.flower.processes import SupervisedProcess, flower_environment, program, side_by_side
 
 # Starts another process in its group and prints both ids.
 GROUP = "import os, subprocess, time; p = subprocess.Popen(['sleep', '60']); print(os.getpid(), p.pid, flush=True)\n"
@@ -104,3 +104,26 @@ def test_programs_are_those_of_this_environment(tmp_path):
     assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert "10.0.0.1" in environment["no_proxy"]
+
+
+def test_no_proxy_reaches_flowers_processes(tmp_path, monkeypatch):
+    names = [f"{protocol}_proxy" for protocol in ("all", "http", "https", "ftp", "socks")]
+    for name in (*names, *(name.upper() for name in names), "All_Proxy"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:1")
+    left = {name: value for name, value in flower_environment(tmp_path, "::1").items() if "proxy" in name.lower()}
+    assert left.keys() == {"no_proxy", "NO_PROXY"}
+
+
+def test_processes_are_ended_side_by_side(tmp_path):
+    ignoring = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + GROUP
+    processes = []
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        processes.append(group(tmp_path / str(number), ignoring))
+        processes[-1].start()
+    for process in processes:
+        wait_for(lambda process=process: process.log.exists() and len(ids(process)) == 2)
+    began = time.monotonic()
+    side_by_side(*[lambda process=process: process.stop(grace=1.0) for process in processes])
+    assert 0.9 < time.monotonic() - began < 2.0
+    wait_for(lambda: not any(lives(pid) for process in processes for pid in ids(process)))

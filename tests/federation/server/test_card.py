@@ -1,11 +1,14 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from fedlmd.calibration import LEVELS, Reference, Sketch
+from fedlmd.calibration import EVALUATION, LEVELS, PromiseCheck, Reference, Sketch, check_scores, reference
 from fedlmd.federation.config import FederationConfig
 from fedlmd.federation.messages import Reply
 from fedlmd.federation.plan import Plan
-from fedlmd.federation.server.card import finish_release, most_common_form, sketches_by_worker
+from fedlmd.federation.server.card import finish_release, most_common_form, promise_event, sketches_by_worker
 from fedlmd.release import LOGITS, VERDICT, half
 
 SETTINGS = {"labels": ["0"], "calibration": {"alpha": 0.05}, "federation": {"rounds": 3, "strategy": "fedprox"}}
@@ -20,6 +23,70 @@ def test_workers_that_share_a_name_have_no_calibration_by_worker():
     a, b = ({"lmd": sketch(count, 0.0, 1.0)} for count in (1, 2))
     assert sketches_by_worker([Reply("a", a), Reply("b", b)]) == {"a": a, "b": b}
     assert sketches_by_worker([Reply("a", a), Reply("a", b)]) == {}
+
+
+def thresholds_of(rng, shifts, calibrated=200, evaluated=100):
+    """The replies of workers whose evaluation images score higher by a shift, and the exact scores of both."""
+    replies, scores = [], []
+    for worker, shift in enumerate(shifts):
+        pair = rng.normal(size=calibrated), rng.normal(shift, 1, size=evaluated)
+        sketches = {name: vars(Sketch.of(each)) for name, each in zip((VERDICT, EVALUATION), pair, strict=True)}
+        replies.append(Reply(f"w{worker}", json.loads(json.dumps(sketches))))
+        scores.append(pair)
+    return replies, scores
+
+
+def card_of(replies):
+    moments = [Reply("w", {VERDICT: {"count": 100, "mean": 1.0, "std": 0.5}})]
+    plan = Plan("r", "x", {"calibration": {"alpha": 0.05}})
+    return finish_release(plan, {}, {}, {"moments": moments, "thresholds": replies})["calibration"]
+
+
+def test_the_card_says_whether_the_promise_is_kept_together_and_at_each_worker():
+    replies, scores = thresholds_of(np.random.default_rng(0), (0.0, 0.0, 1.5))
+    calibration = card_of(replies)
+    promise = calibration.pop("promise")
+    workers = promise.pop("workers")
+    parts = {str(n): Sketch.of(known) for n, (known, _) in enumerate(scores)}
+    exact = check_scores(reference(parts, None), 0.05, np.concatenate([evaluated for _, evaluated in scores]))
+    assert promise == pytest.approx(vars(exact), abs=0.02)
+    assert not promise["kept"]
+    assert {name: check["kept"] for name, check in workers.items()} == {"w0": True, "w1": True, "w2": False}
+    own = check_scores(Reference.of_sketch(parts["0"]), 0.05, scores[0][1])
+    assert PromiseCheck(**workers["w0"]) == own
+    numbers, notes = promise_event({**promise, "workers": workers})
+    json.dumps(numbers, allow_nan=False)
+    assert numbers == promise
+    assert notes == [PromiseCheck(**promise).sentence, f"w2: {PromiseCheck(**workers['w2']).sentence}"]
+
+
+def test_the_event_of_many_workers_with_a_broken_promise_names_some():
+    replies, _ = thresholds_of(np.random.default_rng(4), [2.0] * 15)
+    _, notes = promise_event(card_of(replies)["promise"])
+    assert len(notes) == 14
+    assert notes[-1] == "and at 3 more workers"
+
+
+def test_a_sketch_of_evaluation_images_changes_nothing_else_in_the_card():
+    replies, _ = thresholds_of(np.random.default_rng(1), (0.0, 0.5))
+    calibration = card_of(replies)
+    without = [Reply(reply.worker, {VERDICT: reply.metrics[VERDICT]}) for reply in replies]
+    assert calibration.pop("promise")["images"] == 200
+    assert calibration == card_of(without)
+    assert calibration["sites"]["w0"] == {VERDICT: replies[0].metrics[VERDICT]}
+
+
+def test_the_promise_is_checked_with_the_workers_that_sent_a_sketch_of_evaluation_images():
+    replies, _ = thresholds_of(np.random.default_rng(2), (0.0, 0.0))
+    del replies[0].metrics[EVALUATION]
+    promise = card_of(replies)["promise"]
+    assert (promise["images"], list(promise["workers"])) == (100, ["w1"])
+
+
+def test_workers_that_share_a_name_have_their_promise_checked_together_only():
+    replies, _ = thresholds_of(np.random.default_rng(3), (0.0, 0.0))
+    promise = card_of([replace(reply, worker="w") for reply in replies])["promise"]
+    assert (promise["images"], promise["workers"], promise["kept"]) == (200, {}, True)
 
 
 def test_the_most_common_form_is_that_of_most_workers_with_the_shapes_of_arrays():

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fedlmd.cli.demo_steps import Note, follow, progress_of
+from fedlmd.cli.demo.steps import Note, follow, progress_of
 from fedlmd.progress import drain
 from fedlmd.service.client import NodeClient, NodeError
 

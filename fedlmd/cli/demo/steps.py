@@ -47,12 +47,14 @@ class Finished:
         report: the evaluation.
         release: folder of the release.
         picture: file of the picture.
+        images: what the images are called.
     """
 
     figures: dict[str, Any]
     report: Report
     release: Path
     picture: Path
+    images: str = "digits"
 
 
 Event = dict[str, Any]

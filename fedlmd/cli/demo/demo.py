@@ -1,4 +1,4 @@
-"""The demo: a server and two workers learn digits 0-4 together and tell a known digit from an unknown one."""
+"""The demo: a server and its workers learn some labels together and tell a known image from an unknown one."""
 
 from __future__ import annotations
 
@@ -9,62 +9,67 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
-from fedlmd.cli.demo_steps import Finished, Note, Predicted, Step, follow
+from fedlmd.cli.demo.data import Request, Subject, subject_of
+from fedlmd.cli.demo.labels import DemoError
+from fedlmd.cli.demo.steps import Finished, Note, Predicted, Step, follow
 from fedlmd.cli.peak_memory import PeakMemory
-from fedlmd.data import LabelledImages, load, some
-from fedlmd.inference import Predictor, Report, Row, channels_last, examine, gallery, png
+from fedlmd.data import LabelledImages, some
+from fedlmd.inference import Predictor, Report, Row, examine, gallery, png
 from fedlmd.node.cluster import Cluster, NodePlace
+from fedlmd.node.cores import available_cores
 from fedlmd.progress import Progress
 from fedlmd.release import load_release
 from fedlmd.service.client import NodeClient
-from fedlmd.settings import DIGITS
 
-SETTINGS = Path(__file__).parent / "demo.toml"
 PORTS = (9000, 8800, 8000)
 
 
 def demo(
     output: Path,
+    request: Request,
     *,
-    settings: Path = SETTINGS,
-    pretrained: bool = False,
     keep: threading.Event | None = None,
     ports: tuple[int, ...] = PORTS,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Run the demo; the last step has the results.
 
     Args:
         output: folder for the nodes' homes and the picture; what an earlier demo left in it is removed.
-        settings: the run's TOML file.
-        pretrained: take the detector's diffusion model from the shipped release.
+        request: what is learnt.
         keep: leave the cluster up until this is set; None stops it at once.
         ports: of the REST services: server, then workers.
 
     Raises:
+        DemoError: when the request cannot be met.
+        DataError: when the images cannot be used.
         ClusterError: when a node does not start.
         NodeError: when the federated run fails.
     """
     started, memory = time.monotonic(), PeakMemory()
-    shutil.rmtree(output / "nodes", ignore_errors=True)
-    cluster = Cluster(output / "nodes", settings, ports)
+    subject = yield from subject_of(request, output, len(ports) - 1)
+    known, unknown = subject.test_images()
+    cluster = Cluster(output / "nodes", subject.settings, ports, data=subject.root)
+    cluster.refuse_taken_ports()  # an earlier demo that still runs keeps its homes
+    shutil.rmtree(cluster.home, ignore_errors=True)
     threading.Thread(target=memory.watch, daemon=True).start()
     try:
-        yield Note("starting one server and two workers on this machine")
+        workers = "two workers" if len(cluster.workers) == 2 else f"{len(cluster.workers)} workers"
+        yield Note(f"starting one server and {workers} on this machine")
         cluster.start()
         for node in cluster.nodes:
             yield Note(f"{node.name} answers at {node.url} (its API: {node.url}/docs)")
-        folder, training_seconds = yield from federated(cluster, pretrained)
-        known, unknown = test_images(folder)
+        folder, training_seconds = yield from federated(cluster, request.pretrained)
         predictor = Predictor(load_release(folder))
         report = yield from measured(predictor, known, unknown)
-        yield from predictions(cluster.nodes, known, unknown)
-        picture = draw(predictor, known, unknown, output / "demo.png")
+        yield from predictions(cluster.nodes, subject)
+        picture = draw(predictor, known, unknown, output / "demo.png", subject)
         memory.over.set()
         figures = figures_of(report, folder.name, training_seconds, time.monotonic() - started, memory.mib)
-        yield Finished(figures, report, folder, picture)
+        if subject.noun != "digit":
+            figures |= {"labels": list(subject.labels), "unknown_labels": list(subject.unknown)}
+        yield Finished(figures, report, folder, picture, f"{subject.noun}s")
         if keep is not None:
             keep.wait()
     finally:
@@ -84,40 +89,36 @@ def federated(cluster: Cluster, pretrained: bool) -> Generator[Step, None, tuple
     return cluster.home / "server" / "releases" / release, seconds
 
 
-def test_images(folder: Path) -> tuple[LabelledImages, LabelledImages]:
-    """MNIST's test images of the release's digits, and of the other digits."""
-    labels = load_release(folder).card["settings"]["labels"]
-    return load("mnist", "eval", labels=labels), load("mnist", "eval", labels=[d for d in DIGITS if d not in labels])
-
-
 def measured(predictor: Predictor, known: LabelledImages, unknown: LabelledImages) -> Generator[Progress, None, Report]:
     """Examine the release with all cores; the generator returns the report."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(psutil.cpu_count() or 1)
+    torch.set_num_threads(available_cores())
     try:
         return (yield from examine(predictor, known, unknown, most=600))
     finally:
         torch.set_num_threads(threads)
 
 
-def predictions(nodes: list[NodePlace], known: LabelledImages, unknown: LabelledImages) -> Iterator[Predicted]:
-    """Let every node predict one random known and one random unknown digit."""
+def predictions(nodes: list[NodePlace], subject: Subject) -> Iterator[Predicted]:
+    """Let every node predict one random known and one random unknown image."""
     seed = time.time_ns() % 2**31
     for offset, node in enumerate(nodes):
-        for images, is_known in ((known, True), (unknown, False)):
-            one = some(images, 1, seed + offset)
-            data = png(channels_last(one.pixels[0].numpy()))
-            label = one.names[int(one.labels[0])]
-            yield Predicted(node.name, label, is_known, NodeClient(node.url).infer(data, watch=False))
+        for known in (True, False):
+            label, data = subject.example(known=known, seed=seed + offset)
+            yield Predicted(node.name, label, known, NodeClient(node.url).infer(data, watch=False))
 
 
-def draw(predictor: Predictor, known: LabelledImages, unknown: LabelledImages, file: Path) -> Path:
-    """The demo's picture: a known digit and two unknown ones with their reconstructions and heat-maps."""
+def draw(predictor: Predictor, known: LabelledImages, unknown: LabelledImages, file: Path, subject: Subject) -> Path:
+    """The demo's picture: a known image and two unknown ones with their reconstructions and heat-maps."""
     rows = []
     for images, position in ((known, 0), (unknown, 0), (unknown, 1)):
-        image = some(images, 2).images([position])
-        title = "a digit of a known class" if images is known else "a digit that no worker has seen"
-        rows.append(Row(image[0], predictor.explain(image), predictor.predict(image)[0], title))
+        if position < len(images):
+            one = some(images, 2).take([position])
+            label = one.names[int(one.labels[0])]
+            title = subject.title(label, known=images is known)
+            rows.append(
+                Row(one.images()[0], predictor.explain(one.images()), predictor.predict(one.images())[0], title)
+            )
     file.write_bytes(png(gallery(rows)))
     return file
 
@@ -140,3 +141,26 @@ def figures_of(report: Report, release: str, training: float, total: float, memo
         "peak_rss_mib": round(memory),
         "release": release,
     }
+
+
+def ports_of(text: str) -> tuple[int, ...]:
+    """Ports of an option, comma separated: the server's, then the workers'.
+
+    Raises:
+        DemoError: when they are not at least three different ports.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    ports = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    if len(ports) < len(parts) or not all(0 < port < 65536 for port in ports):
+        raise DemoError(f"--ports is {text!r}; give whole numbers from 1 to 65535, such as --ports {shown(PORTS)}")
+    if len(ports) < 3 or len(set(ports)) < len(ports):
+        raise DemoError(
+            f"--ports is {text!r}; give at least three ports, none of them twice: the server's, then one for each "
+            f"worker, such as --ports {shown(PORTS)}"
+        )
+    return ports
+
+
+def shown(ports: tuple[int, ...]) -> str:
+    """Ports as the option has them."""
+    return ",".join(map(str, ports))
