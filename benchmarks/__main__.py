@@ -10,6 +10,7 @@ from benchmarks.commands.data import data
 from benchmarks.commands.demo import demo
 from benchmarks.commands.detection import detection
 from benchmarks.commands.faults import faults
+from benchmarks.commands.infer import infer
 from benchmarks.commands.merge import merge
 from benchmarks.commands.scale import scale
 from benchmarks.commands.tables import tables
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (detection, verdict, ablation, merge, faults, scale, data, demo, accuracy, tables):
+for command in (detection, verdict, ablation, merge, faults, scale, data, infer, demo, accuracy, tables):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 
-NAMES = ("detection", "verdict", "ablation", "merge", "faults", "scale", "data", "demo", "accuracy", "tables")
+NAMES = ("detection", "verdict", "ablation", "merge", "faults", "scale", "data", "infer", "demo", "accuracy", "tables")
 
 
 def test_help_names_every_benchmark():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -49,8 +47,8 @@ LEVELS = np.arange(256) / 255
 MIDDLE = 128
 """Side of the middle of an image in which sharpness is measured, in pixels."""
 
-THREADS, CHUNK = 2, 32
-"""Threads that decode, and images that are handed to them at a time."""
+CHUNK = 32
+"""Images between two steps of progress."""
 
 
 @dataclass(frozen=True)
@@ -138,32 +136,17 @@ def measure_all(catalogue: Catalogue, evaluation: float) -> Generator[Progress, 
     sampled = np.zeros(total, dtype=np.bool_)
     sampled[np.random.default_rng(0).permutation(total)[:SAMPLE]] = True
     places = ((part, index) for part in catalogue.parts.values() for index in range(len(part)))
-    for position, (place, measured) in enumerate(in_threads(places)):
-        part, index = place
+    for position, (part, index) in enumerate(places):
         suffix = Path(part.name(index)).suffix.casefold() if isinstance(part, FilesPart) else ""
         result.rows[position]["suffix"] = number_of(result.suffixes, suffix)
-        result.keep(position, measured, sampled=bool(sampled[position]))
+        result.keep(position, attempted(part, index), sampled=bool(sampled[position]))
         if (position + 1) % CHUNK == 0 or position + 1 == total:
             yield Progress("images", position + 1, total)
     return result
 
 
-def in_threads(
-    places: Iterator[tuple[Part, int]],
-) -> Iterator[tuple[tuple[Part, int], Measured | DataError]]:
-    """Measure images in several threads, some at a time, in their order: few are in memory at once."""
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        while chunk := list(islice(places, CHUNK)):
-            yield from zip(chunk, pool.map(attempted, chunk), strict=True)
-    finally:
-        # Whoever stops the work does not wait for the rest of the chunk.
-        pool.shutdown(cancel_futures=True)
-
-
-def attempted(place: tuple[Part, int]) -> Measured | DataError:
+def attempted(part: Part, index: int) -> Measured | DataError:
     """An image in numbers, or why it cannot be decoded."""
-    part, index = place
     try:
         return measure(part.raw(index))
     except DataError as error:

@@ -112,6 +112,8 @@ def splits_of(entries: list[Entry], depth: int, notes: list[str]) -> dict[str, s
 
 def without_masks(entries: list[Entry], passed_over: PassedOver) -> tuple[list[Entry], list[str]]:
     """The images without masks: PNG files, where most photographs have a PNG file of the same name beside them."""
+    if not any(map(is_png, entries)):
+        return entries, []
     stems = {(entry.parts[:-1], Path(entry.parts[-1]).stem) for entry in entries if not is_png(entry)}
     masks = [entry for entry in entries if is_png(entry) and (entry.parts[:-1], Path(entry.parts[-1]).stem) in stems]
     if not masks or 2 * len(masks) < len(stems):

@@ -58,6 +58,8 @@ def catalogue_of_table(folder: Path, walk: Walk, entries: list[Entry]) -> Catalo
     without suffix and folders. Without a column of splits the part is that of the table's name (train.csv), where there
     are several tables, or of the folder of the image.
     """
+    if not walk.tables:
+        return None
     known = names_of(entries)
     tables = usable_tables(walk, entries, known)
     parts: dict[str, list[tuple[Entry, str]]] = defaultdict(list)

@@ -29,7 +29,7 @@ DEPTH = 12
 READ_TWICE = "a link to a file or folder that is read already"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One image file.
 
