@@ -22,7 +22,7 @@ def wait_for_images(
     report: Callable[[int], None],
     ended: Callable[[], bool],
 ) -> list[AnnouncedWorker]:
-    """The connected workers that let the server know what their images look like, once there are enough of them.
+    """The workers that can take part, once there are enough of them or the time is over.
 
     Args:
         workers: gives the announced workers.
@@ -32,7 +32,7 @@ def wait_for_images(
         ended: whether the run was stopped meanwhile.
 
     Raises:
-        Refused: when there is none in time.
+        Refused: when there is none in time that lets the server know what its images look like.
     """
     deadline, reported = time.monotonic() + seconds, -1
     while len(ready := [worker for worker in workers() if is_ready(worker)]) < needed_workers:
@@ -42,17 +42,19 @@ def wait_for_images(
         if time.monotonic() >= deadline or ended():
             break
         time.sleep(0.5)
-    if not ready:
+    if not any(worker.images is not None for worker in ready):
+        why = "all connected workers keep back what their images look like (data.announce)"
+        why = why if ready else f"no worker with usable images has connected within {seconds:.0f} s"
         raise Refused(
-            f"no worker with usable images has connected within {seconds:.0f} s, so the rules for pixels cannot be "
-            "chosen; connect one, or set image_size, channels and the section images"
+            f"{why}, so the rules for pixels cannot be chosen; connect another, or set image_size, channels and the "
+            "section images"
         )
     return ready
 
 
 def is_ready(worker: AnnouncedWorker) -> bool:
-    """Whether a worker is connected and its images are known."""
-    return worker.connected and worker.problem is None and worker.images is not None
+    """Whether a worker can take part in a run."""
+    return worker.connected and worker.problem is None
 
 
 def settle(settings: Settings, workers: Sequence[AnnouncedWorker]) -> tuple[Settings, tuple[str, ...]]:

@@ -78,10 +78,12 @@ def test_a_worker_that_takes_no_part_is_named_with_the_reason_and_its_labels_cou
 def test_a_run_waits_for_workers_whose_images_are_usable():
     server = announced((("a", "b"), DIGITS, None), (("a", "b"), DIGITS, "its folder is empty"), (None, None, None))
     counts = []
-    ready = wait_for_images(server.list, 2, 0.0, counts.append, lambda: False)
-    assert ([worker.name for worker in ready], counts) == (["client0"], [1])
+    ready = wait_for_images(server.list, 3, 0.0, counts.append, lambda: False)
+    assert ([worker.name for worker in ready], counts) == (["client0", "client2"], [2])
     with pytest.raises(Refused, match="no worker with usable images has connected within 0 s"):
         wait_for_images(announced().list, 1, 0.0, counts.append, lambda: False)
+    with pytest.raises(Refused, match="all connected workers keep back what their images look like"):
+        wait_for_images(announced((None, None, None)).list, 1, 0.0, counts.append, lambda: False)
 
 
 def test_waiting_ends_when_the_run_is_stopped():
