@@ -124,8 +124,16 @@ def flatten(image: Decoded, rules: PixelRules) -> tuple[Image.Image, tuple[str, 
         over = image.convert("RGBA")
         page = Image.new("RGBA", image.size, (FILL[rules.background],) * 3 + (255,))
         image = Image.alpha_composite(page, over).convert("RGB")
-        changes += (f"transparent, laid over {rules.background}",)
+        changes += (
+            f"transparent, laid over {rules.background}{', and blank there' if is_hidden(over, image) else ''}",
+        )
     return image, changes
+
+
+def is_hidden(over: Image.Image, image: Image.Image) -> bool:
+    """Whether something was drawn on a transparent page, and nothing of it can be seen on the background."""
+    low, high = over.getchannel("A").getextrema()
+    return low != high and all(band[0] == band[1] for band in image.getextrema())
 
 
 def windowed(values: NDArray[Any], window: tuple[float, float] | None) -> tuple[UInt8[np.ndarray, "h w *c"], bool]:

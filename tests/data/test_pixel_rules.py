@@ -135,6 +135,14 @@ def test_transparency_is_composited_over_black(image, expected):
     assert changes == ("transparent, laid over black",)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_ink_that_its_background_hides_is_said(mode):
+    page = Image.new(mode, (28, 28), (0,) * len(mode))
+    page.paste((0,) * (len(mode) - 1) + (255,), (10, 5, 14, 20))
+    assert convert(encode(page), GREY).changes == ("transparent, laid over black, and blank there",)
+    assert convert(encode(page), PixelRules(background="white")).changes == ("transparent, laid over white",)
+
+
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
 def test_a_transparent_colour_counts_as_the_background(mode):
     white = {"P": 1, "L": 255, "RGB": (255, 255, 255), "1": 1}[mode]
