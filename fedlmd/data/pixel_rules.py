@@ -133,7 +133,7 @@ def flatten(image: Decoded, rules: PixelRules) -> tuple[Image.Image, tuple[str, 
 def is_hidden(over: Image.Image, image: Image.Image) -> bool:
     """Whether something was drawn on a transparent page, and nothing of it can be seen on the background."""
     low, high = over.getchannel("A").getextrema()
-    return low != high and all(band[0] == band[1] for band in image.getextrema())
+    return low != high and image.getcolors(1) is not None
 
 
 def windowed(values: NDArray[Any], window: tuple[float, float] | None) -> tuple[UInt8[np.ndarray, "h w *c"], bool]:
