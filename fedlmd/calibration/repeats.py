@@ -95,13 +95,9 @@ class RepeatsWatch:
 
     def to_json(self) -> dict[str, Any]:
         """The watch as JSON, without the digest: after a restart the first image counts as a new one."""
-        alarm = self.alarm
-        return {
-            "images": self.images,
-            "in_a_row": self.in_a_row,
-            "recent": [int(repeated) for repeated in self.recent],
-            "alarm": None if alarm is None else {**asdict(alarm), "time": alarm.time.isoformat()},
-        }
+        alarm = self.alarm and {**asdict(self.alarm), "time": self.alarm.time.isoformat()}
+        recent = [int(repeated) for repeated in self.recent]
+        return {"images": self.images, "in_a_row": self.in_a_row, "recent": recent, "alarm": alarm}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RepeatsWatch:

@@ -71,6 +71,8 @@ def run(commands: typer.Typer) -> None:
     except Exception as error:
         if not mendable(error):
             raise
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            fail(f"{error.filename} cannot be read or written: {error.strerror}")
         fail(str(error))
 
 

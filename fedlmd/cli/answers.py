@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -58,13 +59,8 @@ def answers(
     Raises:
         ValueError: as ``Predictor.predict``.
     """
-    batch: list[Answer] = []
-    for answer in decoded_ahead(files, predictor.settings.pixel_rules, threads, 2 * batch_size):
-        batch.append(answer)
-        if len(batch) == batch_size:
-            yield predicted(predictor, batch, alpha, detector)
-            batch = []
-    if batch:
+    decoded = decoded_ahead(files, predictor.settings.pixel_rules, threads, 2 * batch_size)
+    while batch := list(islice(decoded, batch_size)):
         yield predicted(predictor, batch, alpha, detector)
 
 
@@ -73,7 +69,7 @@ def decoded_ahead(files: Iterable[ImageFile], rules: PixelRules, threads: int, a
     pool, waiting = ThreadPoolExecutor(threads, "decode"), deque[Future[Answer]]()
     try:
         for file in files:
-            waiting.append(pool.submit(decoded, file, rules))
+            waiting.append(pool.submit(decode, file, rules))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -82,7 +78,7 @@ def decoded_ahead(files: Iterable[ImageFile], rules: PixelRules, threads: int, a
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decoded(file: ImageFile, rules: PixelRules) -> Answer:
+def decode(file: ImageFile, rules: PixelRules) -> Answer:
     """Read and decode one file; never raises for what the file holds."""
     if file.problem is not None:
         return Answer(file.name, file.problem)

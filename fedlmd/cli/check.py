@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from fedlmd.cli.options import JsonFile, SettingsFile, Source, read_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from fedlmd.data import CheckConfig, CheckReport
 
@@ -63,12 +64,17 @@ def sheet_file(source: str, sheet: Path | None) -> Path:
     Raises:
         ValueError: a place in the data set was asked for.
     """
-    place, folder = sheet or Path(SHEET), Path(source).resolve()
-    if not folder.is_dir() or not place.resolve().is_relative_to(folder):
+    place = sheet or Path(SHEET)
+    if not lies_in(place, source):
         return place
     if sheet is not None:
         raise ValueError(f"{sheet} lies in the data set, whose images are checked; give --sheet another place")
-    return folder.parent / SHEET
+    return Path(source).resolve().parent / SHEET
+
+
+def lies_in(place: Path, source: str) -> bool:
+    """Whether a file or folder would lie in a source that is a folder."""
+    return Path(source).is_dir() and place.resolve().is_relative_to(Path(source).resolve())
 
 
 def check_config(
@@ -80,13 +86,13 @@ def check_config(
     from fedlmd.data import CheckConfig
 
     settings = read_settings(settings_file)
-    data, calibration = settings.data, settings.calibration
+    data, calibration = replace(settings.data, strict=strict or settings.data.strict), settings.calibration
     if alpha is not None:
         calibration = replace(calibration, alpha=alpha)
     if held_back is not None:
         data = replace(data, held_back=held_back)
     return CheckConfig(
-        data=replace(data, strict=strict or data.strict),
+        data=data,
         alpha=calibration.alpha,
         images=calibration.images,
         labels=settings.labels if settings_file else None,
@@ -102,7 +108,8 @@ def print_report(out: Console, report: CheckReport) -> None:
     for name, text in facts(report):
         out.print(f"[cyan]{name:<{WIDTH}}[/]{plain(text)}")
     out.print()
-    out.print(label_table(report))
+    columns = {"train": "train", "held_back": "of these held back", "evaluation": "evaluate"}
+    out.print(count_table(report.labels, columns, MOST))
     out.print()
     for note in report.notes:
         out.print(f"[bold]·[/] {plain(note)}")
@@ -119,13 +126,11 @@ def facts(report: CheckReport) -> Iterator[tuple[str, str]]:
     unread = report.images - report.readable
     yield "source", report.source
     yield "images", f"{report.images:,}{f', of which {unread:,} cannot be decoded' if unread else ''}"
-    if report.sizes:
-        sizes = report.sizes
+    if sizes := report.sizes:
         words = [f"{name} {sizes[name][0]} x {sizes[name][1]}" for name in ("smallest", "median", "largest")]
-        alone = sizes["distinct"] == 1
-        text = f"all {sizes['median'][0]} x {sizes['median'][1]}" if alone else f"{', '.join(words)} pixels"
-        different = "" if alone else f"; {sizes['distinct']:,} different, {sizes['not_square']:.0%} not square"
-        yield "sizes", text + different
+        different = f"{sizes['distinct']:,} different, {sizes['not_square']:.0%} not square"
+        same = f"all {sizes['median'][0]} x {sizes['median'][1]}"
+        yield "sizes", same if sizes["distinct"] == 1 else f"{', '.join(words)} pixels; {different}"
     yield "modes", ", ".join(f"{name} {count:,}" for name, count in report.modes.items())
     if report.formats:
         yield "files", ", ".join(f"{name} {count:,}" for name, count in report.formats.items())
@@ -141,24 +146,27 @@ def rules_in_words(report: CheckReport) -> str:
     window = "" if rules["window"] is None else f", values {rules['window'][0]:g} to {rules['window'][1]:g}"
     inverted = ", inverted" if rules["invert"] else ""
     colour = "grey" if rules["channels"] == 1 else "RGB"
-    return (
-        f"{rules['size']} x {rules['size']} pixels, {colour}, background {rules['background']}, fit {rules['fit']}"
-        f"{window}{inverted}"
-    )
+    size, page = f"{rules['size']} x {rules['size']} pixels", f"background {rules['background']}"
+    return f"{size}, {colour}, {page}, fit {rules['fit']}{window}{inverted}"
 
 
-def label_table(report: CheckReport) -> object:
-    """How many images each label has."""
+def count_table(counts: Mapping[str, Mapping[str, int]], columns: Mapping[str, str], most: int | None = None) -> Table:
+    """How many images each label has.
+
+    Args:
+        counts: by label.
+        columns: heading of each count.
+        most: labels that are shown; None for all.
+    """
     from rich.table import Table
 
     from fedlmd.cli.show import plain
 
     table = Table("label", show_edge=False)
-    for column in ("train", "of these held back", "evaluate"):
-        table.add_column(column, justify="right")
-    for label, counts in list(report.labels.items())[:MOST]:
-        numbers = (counts["train"], counts["held_back"], counts["evaluation"])
-        table.add_row(plain(label), *(f"{number:,}" for number in numbers))
-    if len(report.labels) > MOST:
-        table.add_row(f"and {len(report.labels) - MOST:,} others", "", "", "")
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for label, numbers in list(counts.items())[:most]:
+        table.add_row(plain(label), *(f"{numbers[name]:,}" for name in columns))
+    if most is not None and len(counts) > most:
+        table.add_row(f"and {len(counts) - most:,} others")
     return table

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedlmd.cli.check import data_check
+from fedlmd.cli.check import count_table, data_check, lies_in
 from fedlmd.cli.options import Source, listed_labels
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fedlmd.data import PixelRules
 
 data_app = typer.Typer(help="Look at and export data sets.", no_args_is_help=True)
@@ -31,14 +28,17 @@ def data_export(
     ] = None,
     channels: Annotated[int | None, typer.Option(help="Bring images to 1 (grey) or 3 (RGB) channels.")] = None,
 ) -> None:
-    """Write a data set as folders: DIR/train/LABEL/*.png and DIR/eval/LABEL/*.png.
+    """Write a data set as folders: FOLDER/train/LABEL/*.png and FOLDER/eval/LABEL/*.png.
 
-    Without --image-size and --channels each image stays as it is; with one of them the other is chosen by the images.
+    Of a data set without a part to evaluate on: FOLDER/LABEL/*.png. Without --image-size and --channels each image
+    stays as it is; with one of them the other is chosen by the images.
     """
     from fedlmd.cli.notes import notes_shown
     from fedlmd.cli.show import console, plain, watched
     from fedlmd.data import export
 
+    if lies_in(folder, source):
+        raise ValueError(f"{folder} lies in the data set that is exported; give another folder")
     rules = None if image_size is None and channels is None else chosen_rules(source, image_size, channels)
     with notes_shown():
         watched(export(source, folder, rules=rules, labels=listed_labels(labels) or None, limit=limit))
@@ -65,20 +65,6 @@ def data_show(source: Source) -> None:
 
     catalogue, config = scan(source), DataConfig()
     out = output()
-    out.print(count_table(counts(catalogue, config.evaluation)))
+    out.print(count_table(counts(catalogue, config.evaluation), {"train": "train", "eval": "eval"}))
     for sentence in (*catalogue.notes, *division_note(catalogue, config), *catalogue.passed_over.sentences()):
         out.print(plain(sentence))
-
-
-def count_table(counts: Mapping[str, Mapping[str, int]], splits: Iterable[str] = ("train", "eval")) -> Table:
-    """How many images of each label there are, by split."""
-    from rich.table import Table
-
-    from fedlmd.cli.show import plain
-
-    table = Table("label", show_edge=False)
-    for split in splits:
-        table.add_column(split, justify="right")
-    for label, numbers in counts.items():
-        table.add_row(plain(label), *(str(numbers[split]) for split in splits))
-    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import isfinite
 from statistics import fmean
 from typing import Any
@@ -12,8 +12,6 @@ from typing import Any
 from fedlmd.cli.show import plain
 
 Event = Mapping[str, Any]
-Named = Sequence[Mapping[str, Any]]
-"""Workers, each with its "name" and its "metrics", or the "reason" why its reply was refused."""
 
 # Workers of an event that are shown one by one.
 SHOWN = 12
@@ -69,9 +67,10 @@ def round_line(event: Event) -> str:
         workers = sorted(workers, key=lambda worker: str(worker["name"]))
         lines += [f"    {plain(worker['name'])}: {figures_of(worker['metrics'])}" for worker in workers]
     refused = len(event.get("refused", ()))
-    late = asked - len(workers) - refused
-    missing = [f"{refused} refused"] * bool(refused) + [f"{late} did not reply in time"] * (late > 0)
-    return "\n".join(lines + [f"    [yellow]of {counted(asked, 'worker')}: {', '.join(missing)}[/]"] * bool(missing))
+    missing = {"refused": refused, "did not reply in time": asked - len(workers) - refused}
+    if words := [f"{count} {what}" for what, count in missing.items() if count > 0]:
+        lines.append(f"    [yellow]of {counted(asked, 'worker')}: {', '.join(words)}[/]")
+    return "\n".join(lines)
 
 
 def figures_of(metrics: Mapping[str, Any]) -> str:
@@ -179,7 +178,7 @@ SENTENCES: dict[str, Callable[[Event], str]] = {
 
 def with_refused(event: Event, more: str = "") -> str:
     """How many of the workers that were asked replied well, and more; below it, those that were refused."""
-    refused: Named = event["refused"]
+    refused = event["refused"]
     if len(refused) <= SHOWN:
         lines = [f"{plain(worker['name'])}: {plain(worker['reason'])}" for worker in refused]
     else:

@@ -57,18 +57,17 @@ def image_files(paths: Iterable[str], passed_over: PassedOver, *, patterns: bool
 
 def images_below(folder: str, passed_over: PassedOver) -> Iterator[ImageFile]:
     """The images below a folder; the folder itself with a problem where it has none or cannot be read to its end."""
-    walk, count = Walk(Path(folder), None, passed_over), 0
+    walk, problem = Walk(Path(folder), None, passed_over), "the folder holds no image"
     try:
         for entry in walk.below(folder, ()):
-            count += 1
+            problem = ""
             yield ImageFile(entry.path)
     except DataError as error:
-        yield ImageFile(folder, str(error))
-        return
+        problem = str(error)
     for table in walk.tables:
         passed_over.add("a table", table.relative)
-    if not count:
-        yield ImageFile(folder, "the folder holds no image")
+    if problem:
+        yield ImageFile(folder, problem)
 
 
 def why_missing(path: str) -> str:

@@ -76,7 +76,7 @@ class Tally:
             yield f"{self.done:,} files: {verdicts or 'none predicted'}" + (f", {bad:,} with an error" if bad else "")
         if self.changes:
             changes = "; ".join(f"{count:,} {change}" for change, count in self.changes.most_common())
-            yield f"of {self.predicted:,} images {changes}"
+            yield f"of {self.predicted:,} {'image' if self.predicted == 1 else 'images'} {changes}"
 
 
 def infer(
@@ -228,13 +228,12 @@ def draw(predictor: Predictor, tally: Tally, picture: Path) -> None:
     from fedlmd.data import to_unit_range
     from fedlmd.inference import Row, gallery, png
 
-    shown = []
+    rows = []
     for answer in tally.drawn:
         if answer.pixels is not None and answer.prediction is not None:
-            image = to_unit_range(answer.pixels)
-            title = visible(Path(answer.name).name)
-            shown.append(Row(image, predictor.explain(image[None]), answer.prediction, title))
+            image, title = to_unit_range(answer.pixels), visible(Path(answer.name).name)
+            rows.append(Row(image, predictor.explain(image[None]), answer.prediction, title))
     picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(png(gallery(shown)))
-    if len(shown) < tally.predicted:
-        console().print(f"the picture shows the first {len(shown)} of {tally.predicted:,} images")
+    picture.write_bytes(png(gallery(rows)))
+    if len(rows) < tally.predicted:
+        console().print(f"the picture shows the first {len(rows)} of {tally.predicted:,} images")

@@ -110,10 +110,7 @@ def calibrate(
 def calibration_data(release: Release, settings: Settings, source: str | None) -> DataConfig:
     """Where the images to calibrate with are.
 
-    Args:
-        release: to calibrate anew.
-        settings: of the release.
-        source: that was asked for; None for the release's own, of which those are taken that were held back.
+    Without a source that was asked for: the release's own, of which those are taken that were held back.
 
     Raises:
         DataError: the release's own images cannot be told apart from those that it was trained on.
@@ -194,16 +191,15 @@ def known_images(source: str, settings: Settings) -> LabelledImages:
     Raises:
         DataError: the source has an image of none of the labels, or cannot be read.
     """
-    import logging
+    from logging import getLogger
 
     from fedlmd.data import label_names, load
 
     present = label_names(source, "eval", config=settings.data)
     labels = [label for label in settings.labels if label in present]
     images = load(source, "eval", rules=settings.pixel_rules, labels=labels or settings.labels, config=settings.data)
-    for label in settings.labels:
-        if label not in present:
-            logging.getLogger(__name__).warning("%s has no image of the known label %r to evaluate on", source, label)
+    for label in filter(lambda label: label not in present, settings.labels):
+        getLogger(__name__).warning("%s has no image of the known label %r to evaluate on", source, label)
     return images.select(labels, names=settings.labels)
 
 
@@ -222,14 +218,9 @@ def unknown_images(source: str, settings: Settings, own: tuple[str, ...]) -> Lab
 
     split: Split = "eval" if scan(source, labelled=False).divided else "all"
     labels = None
-    if any(is_same(source, other) for other in own):
+    if os.path.realpath(source) in map(os.path.realpath, own):
         names = label_names(source, split, config=settings.data)
         labels = [name for name in names if name not in settings.labels]
         if not labels:
             raise DataError(f"the release knows every label of {source!r}; give --ood other images")
     return load(source, split, rules=settings.pixel_rules, labels=labels, config=settings.data, labelled=False)
-
-
-def is_same(source: str, other: str) -> bool:
-    """Whether two sources are one: the same name, or paths to the same place."""
-    return source == other or (os.path.exists(source) and os.path.exists(other) and os.path.samefile(source, other))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from io import StringIO
 from typing import Any, BinaryIO
@@ -64,23 +64,19 @@ def jsonl_rows(stream: BinaryIO) -> Rows:
     """Write one JSON object on a line for each file: "file", and the prediction's fields or "error"."""
 
     def write(batch: Sequence[Answer]) -> None:
-        for answer in batch:
-            row = {"file": answer.name, **as_json(answer)}
-            send(stream, json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        stream.flush()
+        rows = ({"file": answer.name, **as_json(answer)} for answer in batch)
+        send(stream, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
     return write
 
 
 def csv_rows(stream: BinaryIO) -> Rows:
     """Write one row of CSV for each file, below a row of ``COLUMNS``."""
-    send(stream, csv_text([COLUMNS]))
-    stream.flush()
 
     def write(batch: Sequence[Answer]) -> None:
-        send(stream, csv_text(csv_row(answer) for answer in batch))
-        stream.flush()
+        send(stream, csv_text(map(csv_row, batch)))
 
+    send(stream, csv_text([COLUMNS]))
     return write
 
 
@@ -93,7 +89,7 @@ def csv_row(answer: Answer) -> list[Any]:
     return [values.get(column) for column in COLUMNS]
 
 
-def csv_text(rows: Sequence[Sequence[Any]] | Iterator[Sequence[Any]]) -> str:
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as CSV with lines that end as on Unix."""
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -111,3 +107,4 @@ def as_json(answer: Answer) -> dict[str, Any]:
 def send(stream: BinaryIO, text: str) -> None:
     """Write text as UTF-8; what that cannot encode, such as a part of a file's name, as JSON's own escape."""
     stream.write(text.encode(errors="backslashreplace"))
+    stream.flush()

@@ -63,7 +63,7 @@ def console_beside(json_file: Path | None) -> Console:
 
 def is_output(json_file: Path | None) -> bool:
     """Whether the JSON goes to standard output: the file is "-"."""
-    return json_file is not None and str(json_file) == "-"
+    return str(json_file) == "-"
 
 
 def console() -> Console:

@@ -22,12 +22,12 @@ def workers(
     json_file: JsonFile = None,
 ) -> None:
     """List the workers that announced themselves to a server, and why some of them take no part."""
-    from fedlmd.cli.show import output, write
+    from fedlmd.cli.show import console_beside, write
     from fedlmd.service.client import NodeClient
 
     listed = NodeClient(server).workers()
     connected = sum(bool(worker["connected"]) for worker in listed)
-    out = output(stderr=str(json_file) == "-")
+    out = console_beside(json_file)
     if listed:
         out.print(worker_table(listed, datetime.now(UTC)))
     out.print(f"{connected} connected of {len(listed)} within the last hour")
@@ -64,10 +64,9 @@ def labels_of(labels: Mapping[str, int] | Sequence[str] | None) -> str:
     """A worker's labels, with their counts where it lets them be known."""
     if labels is None:
         return "not announced"
-    counted = labels.items() if isinstance(labels, Mapping) else [(label, None) for label in labels]
-    shown = [label if count is None else f"{label} {count:,}" for label, count in list(counted)[:LABELS_SHOWN]]
-    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
-    return ", ".join(shown) + more
+    words = [f"{label} {labels[label]:,}" if isinstance(labels, Mapping) else label for label in labels]
+    more = f" and {len(words) - LABELS_SHOWN:,} more" if len(words) > LABELS_SHOWN else ""
+    return ", ".join(words[:LABELS_SHOWN]) + more
 
 
 def work_of(doing: Mapping[str, Any] | None) -> str:

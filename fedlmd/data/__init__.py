@@ -7,12 +7,12 @@ from fedlmd.data.choice import Choice, choose_rules
 from fedlmd.data.config import AUTO, DataConfig, ImagesConfig
 from fedlmd.data.export import export
 from fedlmd.data.facts import Facts
-from fedlmd.data.formats import FORMATS, MAX_PIXELS, SUFFIXES
+from fedlmd.data.formats import FORMATS, MAX_PIXELS, SUFFIXES, Raw
 from fedlmd.data.images import DataError, LabelledImages, some, to_pixels, to_unit_range
 from fedlmd.data.labels import normal_label
 from fedlmd.data.layouts.splits import Split
 from fedlmd.data.partition import PartitionConfig, partition
-from fedlmd.data.pixel_rules import PixelRules, Raw, convert, decode_image
+from fedlmd.data.pixel_rules import PixelRules, convert, decode_image
 from fedlmd.data.sources import evaluation_split, label_names, load, scan, split_held_back
 from fedlmd.data.survey import Survey, survey
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -13,11 +14,10 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from fedlmd.data.formats import SUFFIXES
-from fedlmd.data.images import ImageError
+from fedlmd.data.formats import SUFFIXES, Raw
+from fedlmd.data.images import DataError, ImageError
 from fedlmd.data.labels import label_notes, natural, normal_label
 from fedlmd.data.layouts.splits import Split
-from fedlmd.data.pixel_rules import Raw
 
 OF_THE_SYSTEM = "a file or folder of the system"
 """Why something is passed over that nobody misses; every other reason counts where a source is loaded strictly."""
@@ -31,25 +31,36 @@ class Part(ABC):
 
     Args:
         labels: int64 (N,), indices into the catalogue's labels.
+        rows: positions of the images where they are stored; None for all in order.
     """
 
-    def __init__(self, labels: Int64[np.ndarray, " n"]) -> None:
-        self.labels = labels
+    def __init__(self, labels: Int64[np.ndarray, " n"], rows: NDArray[Any] | None = None) -> None:
+        self.labels, self.rows = labels, np.arange(len(labels)) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @abstractmethod
     def raw(self, index: int) -> Raw:
         """The image at a position, for ``convert``. Raises DataError."""
+        return self.raw_of(int(self.rows[index]))
 
-    @abstractmethod
     def name(self, index: int) -> str:
         """How messages name the image at a position."""
+        return self.name_of(int(self.rows[index]))
 
-    @abstractmethod
     def take(self, indices: NDArray[Any]) -> Part:
         """The images at these positions."""
+        taken = copy(self)
+        taken.labels, taken.rows = self.labels[indices], self.rows[indices]
+        return taken
+
+    @abstractmethod
+    def raw_of(self, row: int) -> Raw:
+        """A stored image. Raises DataError."""
+
+    @abstractmethod
+    def name_of(self, row: int) -> str:
+        """How messages name a stored image."""
 
 
 @final
@@ -63,11 +74,11 @@ class FilesPart(Part):
 
     def __init__(self, paths: Sequence[str], labels: Int64[np.ndarray, " n"]) -> None:
         super().__init__(labels)
-        self.paths = list(paths)
+        self.paths = paths
 
-    def raw(self, index: int) -> Raw:
+    def raw_of(self, row: int) -> Raw:
         """The bytes of a file. Raises ImageError for one that is too large or cannot be read."""
-        path = Path(self.paths[index])
+        path = Path(self.paths[row])
         try:
             if path.stat().st_size > MAX_BYTES:
                 raise ImageError(f"the file has more than {MAX_BYTES:,} bytes; scale the image down first")
@@ -75,13 +86,9 @@ class FilesPart(Part):
         except OSError as error:
             raise ImageError(f"it cannot be read: {error.strerror}") from error
 
-    def name(self, index: int) -> str:
+    def name_of(self, row: int) -> str:
         """The path of a file."""
-        return self.paths[index]
-
-    def take(self, indices: NDArray[Any]) -> Part:
-        """The files at these positions."""
-        return FilesPart([self.paths[index] for index in indices.tolist()], self.labels[indices])
+        return self.paths[row]
 
 
 @final
@@ -98,55 +105,38 @@ class ArrayPart(Part):
         super().__init__(labels)
         self.images, self.source = images, source
 
-    def raw(self, index: int) -> Raw:
+    def raw_of(self, row: int) -> Raw:
         """One image as an array."""
-        image: NDArray[Any] = self.images[index]
+        image: NDArray[Any] = self.images[row]
         return image
 
-    def name(self, index: int) -> str:
-        """The source and the position."""
-        return f"{self.source}, image {index}"
-
-    def take(self, indices: NDArray[Any]) -> Part:
-        """The images at these positions."""
-        return ArrayPart(self.images[indices], self.labels[indices], self.source)
+    def name_of(self, row: int) -> str:
+        """The source and the position in the array."""
+        return f"{self.source}, image {row}"
 
 
 @final
 class JoinedPart(Part):
-    """Several parts, one after the other.
+    """Several parts, one after the other."""
 
-    Args:
-        parts: the parts.
-        places: which of their images these are, counted through all parts; None for all.
-    """
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__(np.concatenate([part.labels for part in parts]))
+        self.parts, self.starts = parts, np.cumsum([0, *map(len, parts)])
 
-    def __init__(self, parts: Sequence[Part], places: NDArray[Any] | None = None) -> None:
-        labels = np.concatenate([part.labels for part in parts])
-        self.parts, self.places = parts, np.arange(len(labels)) if places is None else places
-        super().__init__(labels[self.places])
-
-    def place(self, index: int) -> tuple[Part, int]:
+    def place(self, row: int) -> tuple[Part, int]:
         """The part that an image lies in, and its position there."""
-        position, number = int(self.places[index]), 0
-        while position >= len(self.parts[number]):
-            position -= len(self.parts[number])
-            number += 1
-        return self.parts[number], position
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[number], row - int(self.starts[number])
 
-    def raw(self, index: int) -> Raw:
-        """The image at a position. Raises DataError."""
-        part, position = self.place(index)
-        return part.raw(position)
+    def raw_of(self, row: int) -> Raw:
+        """The image as its part gives it. Raises DataError."""
+        part, index = self.place(row)
+        return part.raw(index)
 
-    def name(self, index: int) -> str:
+    def name_of(self, row: int) -> str:
         """How its part names the image."""
-        part, position = self.place(index)
-        return part.name(position)
-
-    def take(self, indices: NDArray[Any]) -> Part:
-        """The images at these positions."""
-        return JoinedPart(self.parts, self.places[indices])
+        part, index = self.place(row)
+        return part.name(index)
 
 
 @final
@@ -170,19 +160,13 @@ class PassedOver:
     def __len__(self) -> int:
         return self.counts.total()
 
-    def sentences(self) -> list[str]:
-        """One sentence for each reason."""
+    def sentences(self, *, system: bool = True) -> list[str]:
+        """One sentence for each reason; files of the system, which nobody misses, can be left out."""
         return [
             f"{count:,} passed over: {reason} (such as {printable(self.examples[reason])})"
             for reason, count in self.counts.most_common()
+            if system or reason != OF_THE_SYSTEM
         ]
-
-    def missed(self) -> list[str]:
-        """The sentences without files of the system, which nobody misses."""
-        kept = PassedOver()
-        kept.counts = Counter({reason: count for reason, count in self.counts.items() if reason != OF_THE_SYSTEM})
-        kept.examples = self.examples
-        return kept.sentences()
 
 
 @dataclass(frozen=True)
@@ -208,6 +192,13 @@ class Catalogue:
         """Whether the source has a part of its own to evaluate on."""
         return "all" not in self.parts
 
+    def missed(self, *, strict: bool) -> list[str]:
+        """What is passed over and not of the system, one sentence each. Raises DataError for any where strict."""
+        missed = self.passed_over.sentences(system=False)
+        if strict and missed:
+            raise DataError(f"{self.name}: {'; '.join(missed)}; strict is true")
+        return missed
+
     def part(self, split: Split, evaluation: float) -> Part:
         """The images of a split, "all" for every image; of an undivided source a seeded share is for evaluation.
 
@@ -221,16 +212,16 @@ class Catalogue:
         if self.divided:
             return JoinedPart([self.parts["train"], self.parts["eval"]])
         whole = self.parts["all"]
-        held = evaluation_share(whole.labels, evaluation)
+        held = held_out(whole.labels, evaluation)
         return whole.take(np.flatnonzero(held if split == "eval" else ~held))
 
 
-def evaluation_share(labels: Int64[np.ndarray, " n"], share: float) -> NDArray[np.bool_]:
-    """Which images are for evaluation: a share of each label, drawn with a fixed seed, the same in every run."""
+def held_out(labels: Int64[np.ndarray, " n"], share: float, *, least: int = 1, seed: int = 0) -> NDArray[np.bool_]:
+    """Which images are held out: a seeded share of each label, ``least`` or more, but never all of a label."""
     held = np.zeros(len(labels), dtype=np.bool_)
     for label in np.unique(labels):
-        members = np.random.default_rng([0, int(label)]).permutation(np.flatnonzero(labels == label))
-        held[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+        members = np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
+        held[members[: min(max(least, round(share * len(members))), len(members) - 1)]] = True
     return held
 
 

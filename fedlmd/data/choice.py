@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedlmd.data.config import AUTO, ImagesConfig
 from fedlmd.data.facts import Facts, pooled
@@ -43,13 +43,12 @@ def choose_rules(
         multiple: sides that the networks take are multiples of this.
     """
     all_facts, notes = pooled(facts), list[str]()
-    base = PixelRules(window=None if isinstance(config.window, str) else (config.window[0], config.window[1]))
-    rules = replace(base, invert=config.invert, size=chosen_size(size, all_facts, multiple, notes))
-    rules = replace(rules, channels=chosen_channels(channels, all_facts, notes))
-    rules = replace(rules, background=chosen_background(config, all_facts, notes))
-    rules = replace(rules, fit=chosen_fit(config, all_facts, rules.background, notes))
-    if config.window == AUTO and all_facts.deep > 0:
-        rules = replace(rules, window=chosen_window(all_facts, notes))
+    side = chosen_size(size, all_facts, multiple, notes)
+    chosen = chosen_channels(channels, all_facts, notes)
+    background = chosen_background(config, all_facts, notes)
+    fit = chosen_fit(config, all_facts, background, notes)
+    window = chosen_window(config, all_facts, notes)
+    rules = PixelRules(side, chosen, background, window, fit, config.invert)
     return Choice(rules, (*notes, *disagreements(facts)))
 
 
@@ -61,7 +60,10 @@ def chosen_size(size: int | str, facts: Facts, multiple: int, notes: list[str]) 
         return math.ceil(28 / multiple) * multiple
     chosen = max(SMALLEST, min(LARGEST, int(facts.side))) // multiple * multiple or multiple
     if abs(facts.side - chosen) >= 1:
-        notes.append(f"images are brought from {facts.side:.0f} to {chosen} pixels (image_size sets another size)")
+        notes.append(
+            f"images are brought from {facts.side:.0f} to {chosen} pixels, by the median of their shorter sides "
+            "(image_size sets another size)"
+        )
     return chosen
 
 
@@ -73,11 +75,11 @@ def chosen_channels(channels: int | str, facts: Facts, notes: list[str]) -> int:
                 f"{percent(facts.colour)} of the images are in colour and are read as grey (channels = 3 keeps colour)"
             )
         return channels
-    chosen = 3 if facts.colour >= SHARE else 1
+    chosen, words = (3, "RGB") if facts.colour >= SHARE else (1, "grey")
     if 0 < facts.colour < 1:
-        words = "all are read as RGB" if chosen == 3 else "all are read as grey"
         notes.append(
-            f"{percent(facts.colour)} of the images are in colour; {words} (channels = {4 - chosen} changes that)"
+            f"{percent(facts.colour)} of the images are in colour; all are read as {words} "
+            f"(channels = {4 - chosen} changes that)"
         )
     return chosen
 
@@ -111,8 +113,12 @@ def chosen_fit(config: ImagesConfig, facts: Facts, background: str, notes: list[
     return chosen
 
 
-def chosen_window(facts: Facts, notes: list[str]) -> tuple[float, float]:
+def chosen_window(config: ImagesConfig, facts: Facts, notes: list[str]) -> tuple[float, float] | None:
     """The values that become black and white, in images with more than 8 bits."""
+    if not isinstance(config.window, str):
+        return config.window[0], config.window[1]
+    if config.window != AUTO or not facts.deep:
+        return None
     if 0 <= facts.low <= facts.high / 2:
         low, high = 0.0, white_above(facts.high)
     else:
@@ -133,17 +139,16 @@ def white_above(highest: float) -> float:
 
 
 def percent(share: float) -> str:
-    """A share above 0 in words."""
-    return f"{share:.0%}" if share >= 0.005 else "less than 1%"
+    """A share above 0 in words; those below 1% and above 99% do not become none and all."""
+    return "less than 1%" if share < 0.01 else "more than 99%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
 def disagreements(facts: Sequence[Facts]) -> list[str]:
     """What is to be said where workers' images differ in kind."""
     known = [each for each in facts if each.images]
-    light = [each.light > 0.5 for each in known]
-    if any(light) and not all(light):
-        return [
-            "some workers' images have a light background and others' a dark one: one classifier then learns both; "
-            "if the subjects are the same, invert the images of some at their source"
-        ]
-    return []
+    if len({each.light > 0.5 for each in known}) < 2:
+        return []
+    return [
+        "some workers' images have a light background and others' a dark one: one classifier then learns both; "
+        "if the subjects are the same, invert the images of some at their source"
+    ]

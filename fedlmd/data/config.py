@@ -39,10 +39,10 @@ class ImagesConfig:
         one_of(self, Background, "background")
         one_of(self, Fit, "fit")
         if isinstance(self.window, str):
-            numbers = self.window in (AUTO, "full")
+            valid = self.window in (AUTO, "full")
         else:
-            numbers = len(self.window) == 2 and all(map(math.isfinite, self.window)) and self.window[0] < self.window[1]
-        if not numbers:
+            valid = len(self.window) == 2 and all(map(math.isfinite, self.window)) and self.window[0] < self.window[1]
+        if not valid:
             raise ValueError(
                 f'window is {self.window!r}; it is "auto", "full" or two rising numbers, such as [0, 4095]'
             )

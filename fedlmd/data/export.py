@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -12,14 +11,17 @@ import numpy as np
 from PIL import Image
 
 from fedlmd.data.catalogue import Catalogue, Part, PassedOver
-from fedlmd.data.formats import from_array, open_image
+from fedlmd.data.formats import Raw, open_image
 from fedlmd.data.images import DataError, check_labels, picture
 from fedlmd.data.labels import normal_label
-from fedlmd.data.pixel_rules import PixelRules, Raw, decode_image
+from fedlmd.data.pixel_rules import PixelRules, decode_image
 from fedlmd.data.sources import DAMAGED, scan
 from fedlmd.progress import Progress
 
 STAGE = ".export.part"
+
+LONGEST = 255
+"""Bytes of a folder's name, on the usual file systems."""
 
 log = logging.getLogger(__name__)
 
@@ -86,21 +88,14 @@ def export(
 
 def first(catalogue: Catalogue, part: Part, names: Sequence[str], limit: int | None) -> list[int]:
     """Positions of the images of some labels to write: the first ``limit`` of each label, in order."""
-    seen: Counter[str] = Counter()
-    chosen: list[int] = []
-    for position, number in enumerate(part.labels.tolist()):
-        label = catalogue.labels[number]
-        seen[label] += 1
-        if label in names and (limit is None or seen[label] <= limit):
-            chosen.append(position)
-    return chosen
+    chosen = [np.flatnonzero(part.labels == catalogue.labels.index(name))[:limit] for name in names]
+    positions: list[int] = np.sort(np.concatenate(chosen)).tolist()
+    return positions
 
 
 def write(raw: Raw, rules: PixelRules | None, place: Path) -> None:
     """Write one image into a file whose path is ``place`` and a suffix."""
-    image = (
-        picture(decode_image(raw, rules)) if rules else open_image(raw) if isinstance(raw, bytes) else from_array(raw)
-    )
+    image = picture(decode_image(raw, rules)) if rules else open_image(raw)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(image, np.ndarray):
         # PNG knows neither CMYK nor other colours of printing and video.
@@ -127,5 +122,5 @@ def refuse_occupied(folder: Path) -> None:
 def refuse_unwritable(names: Sequence[str]) -> None:
     """Refuse labels that cannot be names of folders. Raises DataError."""
     for name in names:
-        if not name or name.startswith(".") or set(name) & set('/\\\0:*?"<>|'):
+        if not name or name.startswith(".") or set(name) & set('/\\\0:*?"<>|') or len(name.encode()) > LONGEST:
             raise DataError(f"label {name!r} cannot be the name of a folder; rename it, or leave it out")

@@ -27,15 +27,18 @@ MAX_SIDE = 32_768
 ACCEPTED = f"a file in one of the formats {', '.join(FORMATS)} or DICOM"
 TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels or a side above {MAX_SIDE:,}; scale it down first"
 
+Raw = bytes | NDArray[Any]
+"""One image as it comes: the bytes of a file, or an array (H, W) or (H, W, C)."""
+
 Decoded = Image.Image | NDArray[Any]
 """A picture with 8 bits for each channel; or, where there are more, the values as an array (H, W) or (H, W, C)."""
 
 
-def open_image(data: bytes, enough: int | None = None) -> Decoded:
+def open_image(raw: Raw, enough: int | None = None) -> Decoded:
     """Decode a whole PNG, JPEG, BMP, WebP, or single-frame GIF, TIFF or DICOM file; EXIF orientation is applied.
 
     Args:
-        data: the file's bytes.
+        raw: the file's bytes; or an array, see ``from_array``.
         enough: shortest side that is needed, in pixels: a JPEG file may be decoded at a fraction of its size, down to
             this. None decodes every pixel.
 
@@ -43,12 +46,14 @@ def open_image(data: bytes, enough: int | None = None) -> Decoded:
         ImageError: empty, no image of these formats, truncated, of several frames, or above ``MAX_PIXELS`` or
             ``MAX_SIDE``. The size is read from the header, before any memory is spent on pixels.
     """
-    if not data:
+    if not isinstance(raw, bytes):
+        return from_array(raw)
+    if not raw:
         raise ImageError(f"the image is empty (0 bytes); give {ACCEPTED}")
-    if is_dicom(data):
-        return from_array(read_dicom(data, refuse_large))
+    if is_dicom(raw):
+        return from_array(read_dicom(raw, refuse_large))
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = Image.open(BytesIO(raw), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE) from error
     except Exception as error:  # a parser of hostile bytes: what it may raise is not a closed list

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fedlmd.data.formats import Decoded, from_array, open_image
+from fedlmd.data.formats import Decoded, Raw, open_image
 from fedlmd.data.images import DataError, ImageError, picture, tensor
 
 MODES = {1: "L", 3: "RGB"}
 FILL = {"black": 0, "white": 255}
-
-Raw = bytes | NDArray[Any]
-"""One image as it comes: the bytes of a file, or an array (H, W) or (H, W, C)."""
 
 COLOUR = "in colour, read as grey"
 SCALED = "scaled"
@@ -83,18 +80,15 @@ def convert(raw: Raw, rules: PixelRules) -> Converted:
         rules: the rules. An image that has their size and mode already keeps every pixel.
 
     Raises:
-        ImageError: no acceptable image, see ``open_image`` and ``from_array``.
+        ImageError: no acceptable image, see ``open_image``.
     """
     # Three times the final size keeps what the final resizing needs of a photograph.
-    image = open_image(raw, 3 * rules.size) if isinstance(raw, bytes) else from_array(raw)
-    flat, flattened = flatten(image, rules)
-    changes = list(flattened)
-    mode = MODES[rules.channels]
-    if mode == "L" and has_colour(flat):
-        changes.append(COLOUR)
-    fitted, change = fit(flat.convert(mode), rules)
+    flat, changes = flatten(open_image(raw, 3 * rules.size), rules)
+    if rules.channels == 1 and has_colour(flat):
+        changes += (COLOUR,)
+    fitted, change = fit(flat.convert(MODES[rules.channels]), rules)
     pixels = tensor(fitted)
-    return Converted(255 - pixels if rules.invert else pixels, tuple(changes + change))
+    return Converted(255 - pixels if rules.invert else pixels, changes + change)
 
 
 def convert_array(pixels: UInt8[Tensor, "n c h w"], rules: PixelRules) -> UInt8[Tensor, "n d s s"]:
@@ -124,9 +118,8 @@ def flatten(image: Decoded, rules: PixelRules) -> tuple[Image.Image, tuple[str, 
         over = image.convert("RGBA")
         page = Image.new("RGBA", image.size, (FILL[rules.background],) * 3 + (255,))
         image = Image.alpha_composite(page, over).convert("RGB")
-        changes += (
-            f"transparent, laid over {rules.background}{', and blank there' if is_hidden(over, image) else ''}",
-        )
+        blank = ", and blank there" if is_hidden(over, image) else ""
+        changes += (f"transparent, laid over {rules.background}{blank}",)
     return image, changes
 
 
@@ -171,25 +164,25 @@ def has_colour(image: Image.Image) -> bool:
     return bool((channels.max(-1) - channels.min(-1)).max() > 12)
 
 
-def fit(image: Image.Image, rules: PixelRules) -> tuple[Image.Image, list[str]]:
+def fit(image: Image.Image, rules: PixelRules) -> tuple[Image.Image, tuple[str, ...]]:
     """An image of the wanted mode as a square of the wanted size; and what that changed."""
     size = rules.size
     if image.size == (size, size):
-        return image, []
+        return image, ()
     if image.width == image.height:
-        return resized(image, (size, size)), [SCALED]
+        return resized(image, (size, size)), (SCALED,)
     if rules.fit == "stretch":
-        return resized(image, (size, size)), [STRETCHED]
+        return resized(image, (size, size)), (STRETCHED,)
     if rules.fit == "crop":
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        return resized(image.crop((left, top, left + side, top + side)), (size, size)), [CROPPED]
+        return resized(image.crop((left, top, left + side, top + side)), (size, size)), (CROPPED,)
     # Bars are added after the resizing: a 1 x 30,000 image must not become a square of that side.
     scale = size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     square = Image.new(image.mode, (size, size), (FILL[rules.background],) * len(image.getbands()))
     square.paste(resized(image, (width, height)), ((size - width) // 2, (size - height) // 2))
-    return square, [PADDED]
+    return square, (PADDED,)
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fedlmd.choices import Registry
-from fedlmd.data.catalogue import ArrayPart, Catalogue, Part, PassedOver, printable
+from fedlmd.data.catalogue import ArrayPart, Catalogue, Part, PassedOver, held_out, printable
 from fedlmd.data.config import DataConfig
 from fedlmd.data.images import DataError, LabelledImages, check_labels
 from fedlmd.data.labels import normal_label
@@ -86,10 +86,7 @@ def load(
     if source in SOURCES:
         return load_named(source, split, rules, labels)
     catalogue = scan(source, root=root, labelled=labelled)
-    missed = catalogue.passed_over.missed()
-    if config.strict and missed:
-        raise DataError(f"{catalogue.name}: {'; '.join(missed)}; strict is true")
-    for sentence in missed:
+    for sentence in catalogue.missed(strict=config.strict):
         log.warning("%s: %s", catalogue.name, sentence)
     for note in catalogue.notes:
         log.info("%s: %s", catalogue.name, note)
@@ -99,9 +96,9 @@ def load(
 def load_named(source: str, split: Split, rules: PixelRules, labels: Sequence[str] | None) -> LabelledImages:
     """Load one split of a source that is registered."""
     if split == "all":
-        both = [load_named(source, "train", rules, labels), load_named(source, "eval", rules, labels)]
-        pixels, numbers = (torch.cat(tensors) for tensors in zip(*((p.pixels, p.labels) for p in both), strict=True))
-        return LabelledImages(pixels, numbers, both[0].names)
+        train, held = load_named(source, "train", rules, labels), load_named(source, "eval", rules, labels)
+        pixels, numbers = torch.cat([train.pixels, held.pixels]), torch.cat([train.labels, held.labels])
+        return LabelledImages(pixels, numbers, train.names)
     loaded = named(source)(split)
     if labels is not None:
         loaded = loaded.select([normal_label(label) for label in labels])
@@ -153,10 +150,9 @@ def decoded(
     say(catalogue, split, len(part), changes, damaged)
     if not kept.any():
         raise DataError(f"{catalogue.name} has no {split} image that can be decoded: {'; '.join(damaged.sentences())}")
-    numbers = torch.from_numpy(part.labels)
     if not kept.all():
-        pixels, numbers = pixels[torch.from_numpy(kept)], numbers[torch.from_numpy(kept)]
-    return LabelledImages(pixels, numbers, tuple(names))
+        pixels = pixels[torch.from_numpy(kept)]
+    return LabelledImages(pixels, torch.from_numpy(part.labels[kept]), tuple(names))
 
 
 def chosen(catalogue: Catalogue, part: Part, split: Split, labels: Sequence[str]) -> tuple[Part, Sequence[str]]:
@@ -236,11 +232,7 @@ def split_held_back(dataset: LabelledImages, fraction: float, seed: int) -> tupl
     """
     if not 0 <= fraction < 1:
         raise DataError(f"the held-back fraction must be 0 to below 1, not {fraction}")
-    held = np.zeros(len(dataset), dtype=bool)
-    labels = dataset.labels.numpy()
-    for label in np.unique(labels):
-        members = np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
-        held[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    held = held_out(dataset.labels.numpy(), fraction, least=0, seed=seed)
     return dataset.take(np.flatnonzero(~held)), dataset.take(np.flatnonzero(held))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlmd.data.catalogue import Catalogue, Part, PassedOver
+from fedlmd.data.catalogue import Catalogue, PassedOver
 from fedlmd.data.config import DataConfig
 from fedlmd.data.facts import Facts, Look, facts_of, look
 from fedlmd.data.images import DataError
@@ -49,9 +49,7 @@ def survey(source: str, *, root: Path | None = None, config: DataConfig | None =
     """
     config = config or DataConfig()
     catalogue = scan(source, root=root)
-    passed_over = catalogue.passed_over
-    if config.strict and (missed := passed_over.missed()):
-        raise DataError(f"{catalogue.name}: {'; '.join(missed)}; strict is true")
+    catalogue.missed(strict=config.strict)
     looks, damaged = looks_of(catalogue, sample)
     if not looks:
         raise DataError(f"{catalogue.name} has no image that can be decoded: {'; '.join(damaged.sentences())}")
@@ -62,7 +60,7 @@ def survey(source: str, *, root: Path | None = None, config: DataConfig | None =
         (
             *catalogue.notes,
             *division_note(catalogue, config),
-            *passed_over.sentences(),
+            *catalogue.passed_over.sentences(),
             *(f"{sentence}, among {len(looks) + len(damaged):,} looked at" for sentence in damaged.sentences()),
         ),
     )
@@ -71,14 +69,12 @@ def survey(source: str, *, root: Path | None = None, config: DataConfig | None =
 def looks_of(catalogue: Catalogue, sample: int) -> tuple[list[Look], PassedOver]:
     """What a seeded sample of a source's images looks like, and those that cannot be decoded."""
     damaged, looks = PassedOver(), list[Look]()
-    places: list[tuple[Part, int]] = [(part, i) for part in catalogue.parts.values() for i in range(len(part))]
-    order = np.random.default_rng(0).permutation(len(places))[:sample]
-    for place in np.sort(order).tolist():
-        part, index = places[place]
+    images = catalogue.part("all", 0.0)
+    for index in np.sort(np.random.default_rng(0).permutation(len(images))[:sample]).tolist():
         try:
-            looks.append(look(part.raw(index)))
+            looks.append(look(images.raw(index)))
         except DataError as error:
-            damaged.add(f"{DAMAGED} ({error})", part.name(index))
+            damaged.add(f"{DAMAGED} ({error})", images.name(index))
     return looks, damaged
 
 

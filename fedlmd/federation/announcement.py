@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,8 +18,6 @@ LARGEST_COUNT = 2**53
 
 Labels = Mapping[str, int] | tuple[str, ...]
 """A worker's labels: with the number of images of each, or alone."""
-Form = Callable[[str, object], Any]
-"""Returns the value of a field, given the field's name and what was sent. Raises AnnouncementError."""
 
 
 class AnnouncementError(ValueError):
@@ -69,16 +66,29 @@ class Announcement:
         if len(data) > LARGEST:
             raise AnnouncementError(f"an announcement has at most {LARGEST:,} bytes")
         try:
-            fields = json.loads(data, parse_constant=refuse_constant)
+            fields = json.loads(data)
+            written(fields)
         except (ValueError, RecursionError):
-            raise AnnouncementError("an announcement is JSON in UTF-8, nested a few levels at most") from None
+            raise AnnouncementError(
+                "an announcement is JSON in UTF-8 with finite numbers, nested a few levels at most"
+            ) from None
         if not isinstance(fields, dict):
             raise AnnouncementError("an announcement is a JSON object")
         missing, unknown = sorted(FORMS.keys() - fields.keys()), sorted(fields.keys() - FORMS.keys())
         if missing or unknown:
             wrong = f"lacks {missing[0]!r}" if missing else f"has the unknown field {unknown[0]!r:.60}"
             raise AnnouncementError(f"the announcement {wrong}; its fields are {', '.join(FORMS)}")
-        return cls(**{name: form(name, fields[name]) for name, form in FORMS.items()})
+        for name, (words, fits) in FORMS.items():
+            if not fits(fields[name]):
+                raise AnnouncementError(f"the field {name!r} is {words}")
+        if isinstance(fields["labels"], list):
+            fields["labels"] = tuple(fields["labels"])
+        return cls(**fields)
+
+
+def written(value: object) -> bytes:
+    """JSON in UTF-8. Raises ValueError for NaN, the infinities and halves of surrogate pairs, which Python reads."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
 def name_problem(name: str) -> str | None:
@@ -90,55 +100,9 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def refuse_constant(name: str) -> float:
-    """Refuse what Python's JSON accepts beyond the standard: NaN and the infinities."""
-    raise ValueError(f"{name} is no JSON")
-
-
-def text(most: int) -> Form:
-    """A form: a text of 1 to ``most`` characters."""
-
-    def check(field: str, value: object) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= most or not is_text(value):
-            raise AnnouncementError(f"the field {field!r} is a text of 1 to {most} characters")
-        return value
-
-    return check
-
-
-def is_text(value: str) -> bool:
-    """Whether a string can be written in UTF-8: JSON can hold half a surrogate pair."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def or_none(form: Form) -> Form:
-    """A form: null, or what another form accepts."""
-    return lambda field, value: None if value is None else form(field, value)
-
-
-def seconds(field: str, value: object) -> float:
-    """A form: seconds since 1970."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-        raise AnnouncementError(f"the field {field!r} is a number of seconds since 1970")
-    return float(value)
-
-
-def labels_of(field: str, value: object) -> Labels:
-    """A form: a list of labels, or a count for each label."""
-    wrong = f"the field {field!r} is null, a list of labels or an object with a count for each, {MOST_LABELS:,} at most"
-    if not isinstance(value, list | dict) or len(value) > MOST_LABELS:
-        raise AnnouncementError(wrong)
-    for label in value:
-        text(LONGEST_LABEL)(field, label)
-    if isinstance(value, list):
-        return tuple(value)
-    if not all(is_count(count) for count in value.values()):
-        raise AnnouncementError(wrong)
-    return dict(value)
+def is_text(value: object, most: int = LONGEST_NAME) -> bool:
+    """Whether a value is a text of 1 to ``most`` characters."""
+    return isinstance(value, str) and 1 <= len(value) <= most
 
 
 def is_count(value: object) -> bool:
@@ -146,50 +110,60 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 
-def facts(field: str, value: object) -> dict[str, Any]:
-    """A form: an object that is neither large nor deep."""
-    if not isinstance(value, dict) or not is_shallow(value, DEEPEST):
-        raise AnnouncementError(f"the field {field!r} is null or an object, nested at most {DEEPEST} levels deep")
-    written = json.dumps(value, ensure_ascii=False)
-    if not is_text(written) or len(written.encode()) > LARGEST_FACTS:
-        raise AnnouncementError(f"the field {field!r} has at most {LARGEST_FACTS:,} bytes")
-    return value
+def is_time(value: object) -> bool:
+    """Whether a value is a number of seconds since 1970."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+
+
+def are_labels(value: object) -> bool:
+    """Whether a value is a list of labels, or an object with a count for each."""
+    if not isinstance(value, list | dict) or len(value) > MOST_LABELS:
+        return False
+    counts = value.values() if isinstance(value, dict) else ()
+    return all(is_text(label, LONGEST_LABEL) for label in value) and all(map(is_count, counts))
+
+
+def are_facts(value: object) -> bool:
+    """Whether a value is an object that is neither large nor deep."""
+    return isinstance(value, dict) and is_shallow(value, DEEPEST) and len(written(value)) <= LARGEST_FACTS
 
 
 def is_shallow(value: object, most: int) -> bool:
-    """Whether JSON is nested at most so deep and holds finite numbers only."""
-    if isinstance(value, dict | list):
-        parts = value.values() if isinstance(value, dict) else value
-        return most > 0 and all(is_shallow(part, most - 1) for part in parts)
-    return not isinstance(value, float) or math.isfinite(value)
+    """Whether JSON is nested at most so deep."""
+    if not isinstance(value, dict | list):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(is_shallow(part, most - 1) for part in parts)
 
 
-def work(field: str, value: object) -> dict[str, Any]:
-    """A form: stage, steps done and steps in all."""
-    if isinstance(value, dict) and value.keys() == {"stage", "done", "total"}:
-        text(LONGEST_NAME)(field, value["stage"])
-        if is_count(value["done"]) and is_count(value["total"]):
-            return value
-    raise AnnouncementError(f"the field {field!r} is null or an object of stage, done and total")
+def is_work(value: object) -> bool:
+    """Whether a value says stage, steps done and steps in all."""
+    if not isinstance(value, dict) or value.keys() != {"stage", "done", "total"}:
+        return False
+    return is_text(value["stage"]) and is_count(value["done"]) and is_count(value["total"])
 
 
-def truth(field: str, value: object) -> bool:
-    """A form: true or false."""
-    if not isinstance(value, bool):
-        raise AnnouncementError(f"the field {field!r} is true or false")
-    return value
-
-
-FORMS: dict[str, Form] = {
-    "name": text(LONGEST_NAME),
-    "instance": text(LONGEST_NAME),
-    "version": text(LONGEST_NAME),
-    "flower": text(LONGEST_NAME),
-    "clock": seconds,
-    "labels": or_none(labels_of),
-    "images": or_none(facts),
-    "problem": or_none(text(LONGEST_SENTENCE)),
-    "doing": or_none(work),
-    "leaving": truth,
+NAME = (f"a text of 1 to {LONGEST_NAME} characters", is_text)
+FORMS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "name": NAME,
+    "instance": NAME,
+    "version": NAME,
+    "flower": NAME,
+    "clock": ("a number of seconds since 1970", is_time),
+    "labels": (
+        f"null, a list of labels or an object with a count for each, {MOST_LABELS:,} at most, a label being a text of "
+        f"1 to {LONGEST_LABEL} characters",
+        lambda value: value is None or are_labels(value),
+    ),
+    "images": (
+        f"null or an object, nested at most {DEEPEST} levels deep, of at most {LARGEST_FACTS:,} bytes",
+        lambda value: value is None or are_facts(value),
+    ),
+    "problem": (
+        f"null or a text of 1 to {LONGEST_SENTENCE} characters",
+        lambda value: value is None or is_text(value, LONGEST_SENTENCE),
+    ),
+    "doing": ("null or an object of stage, done and total", lambda value: value is None or is_work(value)),
+    "leaving": ("true or false", lambda value: isinstance(value, bool)),
 }
-"""The form of each field."""
+"""What each field is, in words, and whether a value is that."""

@@ -90,7 +90,7 @@ class WorkerList:
     def __init__(self, most: int = MOST_WORKERS, labels: int = LABELS_IN_ALL) -> None:
         self.most, self.labels, self.lock = most, labels, threading.Lock()
         self.entries: dict[tuple[str, str], Entry] = {}
-        self.version, self.flower = version("fedlmd"), version("flwr")
+        self.version, self.flower = version("fedlmd"), minor(version("flwr"))
 
     def announce(self, sent: Announcement, now: float | None = None, clock: float | None = None) -> str | None:
         """Take an announcement.
@@ -125,16 +125,14 @@ class WorkerList:
         """Why an announcement is refused; the lock is held."""
         if problem := name_problem(sent.name):
             return problem
-        for program, its, own in (
-            ("fedlmd", sent.version, self.version),
-            ("Flower", minor(sent.flower), minor(self.flower)),
-        ):
+        programs = ("fedlmd", sent.version, self.version), ("Flower", minor(sent.flower), self.flower)
+        for program, its, own in programs:
             if its != own:
                 return f"it runs {program} {its:.40} and the server {own}; install the server's version at the worker"
         ahead = sent.clock - clock
         if ahead > MOST_AHEAD or -ahead > MOST_BEHIND:
-            way = f"ahead of the server's (at most {MOST_AHEAD:g} s)"
-            way = way if ahead > 0 else f"behind the server's (at most {MOST_BEHIND:g} s)"
+            way, most = ("ahead of", MOST_AHEAD) if ahead > 0 else ("behind", MOST_BEHIND)
+            way = f"{way} the server's (at most {most:g} s)"
             return f"its clock is {abs(ahead):.0f} s {way}; set the clocks of both, such as by NTP"
         for (name, instance), entry in self.entries.items():
             other = name == sent.name and instance != sent.instance and entry.refused is None

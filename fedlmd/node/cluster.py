@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
+from fedlmd.federation.flower.address import Address
 from fedlmd.federation.flower.processes import SupervisedProcess, side_by_side
 from fedlmd.node.cores import available_cores
 from fedlmd.service.client import NodeClient, NodeError
@@ -103,7 +104,7 @@ class Cluster:
     def refuse_taken_ports(self) -> None:
         """Raise ClusterError when a process listens at the port of a node's REST service."""
         for node in self.nodes:
-            if not is_free(node.port):
+            if Address("127.0.0.1", node.port).why_taken():
                 raise ClusterError(f"port {node.port} is taken; stop what listens there, or choose others with --ports")
 
     def wait_for(self, node: NodePlace, deadline: float) -> None:
@@ -126,9 +127,8 @@ class Cluster:
 
     def command(self, node: NodePlace) -> list[str]:
         """The command that starts a node."""
-        role = "server" if node.worker is None else "worker"
         options = {
-            "role": role,
+            "role": "server" if node.worker is None else "worker",
             "name": node.name,
             "home": self.home / node.name,
             "settings": self.settings,
@@ -151,8 +151,7 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """The environment of the nodes' processes."""
         # Waiting threads must not use the cores that other nodes need; with fewer arenas freed memory is given back.
-        lean = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"}
-        return {**os.environ, **lean}
+        return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"}
 
 
 def free_port() -> int:
@@ -161,14 +160,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def is_free(port: int) -> bool:
-    """Whether no process listens at a port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

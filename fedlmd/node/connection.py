@@ -155,18 +155,14 @@ class ServerConnection:
     def note(self, state: ConnectionState, reason: str | None) -> None:
         """Remember the state, and log it where it is another than before."""
         last = self.last
-        if state != last.state:
-            self.last = Connection(state, reason, datetime.now(UTC))
-        else:
-            self.last = replace(last, reason=reason)
+        self.last = Connection(state, reason, last.since if state == last.state else datetime.now(UTC))
         if (state, kind_of(reason)) == (last.state, kind_of(last.reason)) or self.stopping.is_set():
             return
-        if reason is not None:
-            log.warning(
-                "%s by the server at %s: %s" if state == "refused" else "%s, %s: %s", state, self.address, reason
-            )
-        else:
+        if reason is None:
             log.info("connected to the server at %s", self.address)
+        else:
+            by = " by the server at" if state == "refused" else ","
+            log.warning("%s%s %s: %s", state, by, self.address, reason)
 
 
 def kind_of(reason: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def available_cores(cgroup: Path = CGROUP, allowed: int | None = None) -> int:
         allowed: number of cores that the process may be scheduled on; None for that of this process.
     """
     cores = scheduled_cores() if allowed is None else allowed
-    quotas = [quota for quota in (quota_v2(cgroup), quota_v1(cgroup)) if quota is not None]
-    return max(1, min([cores, *quotas]))
+    version_1 = [cgroup / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+    return max(1, min(cores, quota([cgroup / "cpu.max"], cores), quota(version_1, cores)))
 
 
 def scheduled_cores() -> int:
@@ -31,24 +32,12 @@ def scheduled_cores() -> int:
     return os.cpu_count() or 1
 
 
-def quota_v2(cgroup: Path) -> int | None:
-    """The quota of version 2, in cores: ``cpu.max`` holds microseconds and period, or "max"."""
+def quota(files: Sequence[Path], otherwise: int) -> int:
+    """The quota in files that hold the time in a period and the period, in cores, rounded up.
+
+    Another number where there is none: no such files, "max" or a negative time.
+    """
     with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
-        return whole_cores(int(quota), int(period))
-    return None
-
-
-def quota_v1(cgroup: Path) -> int | None:
-    """The quota of version 1, in cores; a negative one is none."""
-    with suppress(OSError, ValueError):
-        quota, period = (
-            int((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii")) for name in ("quota", "period")
-        )
-        return whole_cores(quota, period)
-    return None
-
-
-def whole_cores(quota: int, period: int) -> int | None:
-    """A quota in cores, rounded up; None where it is none."""
-    return -(-quota // period) if quota > 0 and period > 0 else None
+        time, period = map(int, " ".join(file.read_text(encoding="ascii") for file in files).split())
+        return -(-time // period) if time > 0 and period > 0 else otherwise
+    return otherwise

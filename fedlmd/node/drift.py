@@ -67,11 +67,10 @@ class PersistentDriftWatch:
         """
         digest, now = hashlib.blake2b(release.encode() + image, digest_size=16).digest(), datetime.now(UTC)
         with self.lock:
-            began = self.watch is None or self.watch.release != release
-            watch, repeated = self.watch_of(release, count), self.repeated(digest)
+            before, watch, repeated = self.watch, self.watch_of(release, count), self.repeated(digest)
             repeating = watch.repeats.observe(digest, now, repeated=repeated)
             drifting = not repeated and watch.observe(p_value, now)
-            due = began or drifting or repeating or time.monotonic() - self.saved >= self.every
+            due = watch is not before or drifting or repeating or time.monotonic() - self.saved >= self.every
             report = watch.report()
         if drifting:
             warn_of_drift(report)

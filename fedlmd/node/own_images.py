@@ -86,9 +86,8 @@ class ImagesCheck:
             last, self.result = self.result, self.check()
             self.changed()
             if self.result.state == "usable":
-                log.info(
-                    "this worker's images can be used; their labels are %s", listed(tuple(self.result.labels or ()))
-                )
+                labels = tuple(self.result.labels or ())
+                log.info("this worker's images can be used; their labels are %s", listed(labels))
                 for note in self.result.notes:
                     log.info("of this worker's images: %s", note)
                 return
@@ -106,12 +105,11 @@ def check_images(config: NodeConfig) -> OwnImages:
         survey = worker.survey()
         return judged(survey, share_of(survey, worker), config.settings.labels)
     except DataError as error:
-        return OwnImages("unusable", " ".join(str(error).split()))
+        problem = str(error)
     except Exception as error:
         log.exception("this worker's images cannot be checked")
-        return OwnImages(
-            "unusable", f"its images cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
-        )
+        problem = f"its images cannot be read ({type(error).__name__}: {error})"
+    return OwnImages("unusable", " ".join(problem.split()))
 
 
 def share_of(survey: Survey, worker: WorkerConfig) -> dict[str, dict[str, int]]:
@@ -119,20 +117,19 @@ def share_of(survey: Survey, worker: WorkerConfig) -> dict[str, dict[str, int]]:
     if worker.data.partition.kind == "none":
         return survey.labels
     source = scan(worker.data.source, root=worker.root)
-    splits: tuple[Split, ...] = ("train", "eval")
-    counts: dict[str, list[int]] = {}
-    for split in splits:
+    counts: dict[str, dict[str, int]] = {label: {} for label in source.labels}
+    split: Split
+    for split in ("train", "eval"):
         indices = source.part(split, worker.data.evaluation).labels
         # Which worker has an image depends on its label and position, not on its pixels.
         images = LabelledImages(
             torch.zeros(len(indices), 1, 1, 1, dtype=torch.uint8), torch.from_numpy(indices), tuple(source.labels)
         )
         share = partition(images, worker.data.partition, worker.worker)
-        counts[split] = np.bincount(share.labels.numpy(), minlength=len(source.labels)).tolist()
-    by_label = {
-        label: {s: numbers[index] for s, numbers in counts.items()} for index, label in enumerate(source.labels)
-    }
-    return {label: numbers for label, numbers in by_label.items() if any(numbers.values())}
+        numbers = np.bincount(share.labels.numpy(), minlength=len(source.labels)).tolist()
+        for label, number in zip(source.labels, numbers, strict=True):
+            counts[label][split] = number
+    return {label: numbers for label, numbers in counts.items() if any(numbers.values())}
 
 
 def judged(survey: Survey, labels: dict[str, dict[str, int]], wanted: Sequence[str]) -> OwnImages:

@@ -43,8 +43,9 @@ def wait_for_images(
             break
         time.sleep(0.5)
     if not any(worker.images is not None for worker in ready):
-        why = "all connected workers keep back what their images look like (data.announce)"
-        why = why if ready else f"no worker with usable images has connected within {seconds:.0f} s"
+        why = f"no worker with usable images has connected within {seconds:.0f} s"
+        if ready:
+            why = "all connected workers keep back what their images look like (data.announce)"
         raise Refused(
             f"{why}, so the rules for pixels cannot be chosen; connect another, or set image_size, channels and the "
             "section images"
@@ -62,18 +63,19 @@ def settle(settings: Settings, workers: Sequence[AnnouncedWorker]) -> tuple[Sett
 
     Args:
         settings: of the run.
-        workers: those that are connected.
+        workers: all that announced themselves.
 
     Raises:
         Refused: when labels of workers, or of a worker and the run, differ only in case; or there are too few images.
     """
-    connected = [worker for worker in workers if worker.connected and worker.problem is None]
-    refuse_other_case(settings.labels, connected)
-    refuse_too_few(settings, connected)
+    ready = [worker for worker in workers if is_ready(worker)]
+    refuse_other_case(settings.labels, ready)
+    refuse_too_few(settings, ready)
     facts = []
-    for worker in connected:
+    for worker in ready:
         try:
-            facts += [Facts.from_json(worker.images)] if worker.images is not None else []
+            if worker.images is not None:
+                facts.append(Facts.from_json(worker.images))
         except DataError as error:
             raise Refused(f"worker {worker.name!r}: {error}") from None
     settings, notes = settings.resolved(facts)
@@ -105,12 +107,10 @@ def refuse_too_few(settings: Settings, workers: Sequence[AnnouncedWorker]) -> No
     Raises:
         Refused: when there are too few images, whatever share of them is held back to calibrate with.
     """
-    counts = [worker.labels for worker in workers]
-    if not counts or not all(isinstance(count, dict) for count in counts):
+    counts = [worker.labels for worker in workers if isinstance(worker.labels, dict)]
+    if not counts or len(counts) < len(workers):
         return
-    images = sum(
-        count[label] for count in counts if isinstance(count, dict) for label in settings.labels if label in count
-    )
+    images = sum(count.get(label, 0) for count in counts for label in settings.labels)
     alpha = settings.calibration.alpha
     if images * LARGEST_SHARE < needed(alpha):
         raise Refused(

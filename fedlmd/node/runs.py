@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ class ServerRuns:
     def __init__(self, engine: ServerEngine, config: NodeConfig) -> None:
         self.engine, self.config = engine, config
         self.lock = threading.Lock()
+        self.submitting: set[Path] = set()
 
     def start(self, order: RunOrder) -> str:
         """Plan a run and hand it to Flower; returns its id.
@@ -72,10 +74,9 @@ class ServerRuns:
 
     def announced(self) -> list[AnnouncedWorker]:
         """The workers that announced themselves; none where Flower's server does not respond."""
-        try:
+        with suppress(EngineError):
             return self.engine.workers()
-        except EngineError:
-            return []
+        return []
 
     def prepare(self, folder: Path, settings: Settings, pretrained_detector: bool) -> None:
         """Choose the rules for pixels by the workers' images, and hand the run to Flower."""
@@ -94,10 +95,9 @@ class ServerRuns:
             write_plan(folder, plan_of(folder.name, settings, self.config.releases), weights)
             if notes:
                 events.append("images", notes=notes)
-            if not ended():
-                self.hand_over(folder)
-        except Unavailable:
-            log.warning("run %s was not taken by Flower", folder.name)  # its event log says why
+            self.hand_over(folder)
+        except Unavailable as error:  # the event log has it too
+            log.warning("run %s: %s", folder.name, error)
         except (Refused, NotWritten, ValueError, OSError) as error:
             if not ended():
                 events.append("failed", reason=str(error), kind=type(error).__name__)
@@ -139,20 +139,33 @@ class ServerRuns:
         if summary.state == "running":
             raise Busy(f"the run {folder.name!r} is still going on; follow its events, or stop it first", 5)
         self.check_idle()
-        if EventLog(folder).is_held():
+        if EventLog(folder).is_held() or folder in self.submitting:
             raise Busy(f"the process of the run {folder.name!r} is just ending; ask again in some seconds", 5)
 
     def hand_over(self, folder: Path) -> None:
-        """Submit a run to Flower and follow it."""
+        """Submit a run to Flower and follow it, unless it was stopped or is being submitted."""
+        with self.lock:
+            if EventLog(folder).final() is not None or folder in self.submitting:
+                return
+            self.submitting.add(folder)
+        try:
+            self.submit(folder)
+        finally:
+            self.submitting.discard(folder)
+
+    def submit(self, folder: Path) -> None:
+        """Submit a run to Flower and follow it; where it was stopped meanwhile, stop it there too."""
+        events = EventLog(folder)
         try:
             self.engine.submit(folder)
         except EngineError as error:
-            EventLog(folder).append("failed", reason=str(error), kind="EngineError")
+            if events.final() is None:
+                events.append("failed", reason=str(error), kind="EngineError")
             raise Unavailable(f"Flower did not take the run: {error}") from None
-        if EventLog(folder).final() is not None:  # it was stopped meanwhile
-            self.engine.stop_run(folder)
-        else:
+        if events.final() is None:
             self.watch(folder)
+        else:
+            self.stop_at_flower(folder)
 
     def settings_of(self, order: RunOrder) -> Settings:
         """The server's settings, overridden by the run's."""
@@ -192,13 +205,21 @@ class ServerRuns:
         """Stop a run. The weights of its last round stay in its folder."""
         folder = self.folder(run)
         events = EventLog(folder)
-        if events.final() is None and not has_run_id(folder):
+        final = events.final()
+        # A run whose process lives on, as Flower did not respond when it was stopped, is stopped once more.
+        if final is not None and not (final["event"] == "stopped" and events.is_held()):
+            return
+        if final is None and not has_run_id(folder):
             events.append("stopped", reason="the run was stopped before it began")
-        elif events.final() is None:
-            try:
-                self.engine.stop_run(folder)
-            except EngineError as error:
-                raise Unavailable(f"Flower did not stop the run: {error}") from None
+        if has_run_id(folder):  # perhaps only now: Flower may have taken it meanwhile
+            self.stop_at_flower(folder)
+
+    def stop_at_flower(self, folder: Path) -> None:
+        """Stop a run that Flower has taken. Raises Unavailable."""
+        try:
+            self.engine.stop_run(folder)
+        except EngineError as error:
+            raise Unavailable(f"Flower did not stop the run: {error}; stop it once more") from None
 
     def folder(self, run: str) -> Path:
         """A run's folder. Raises UnknownRun."""
@@ -213,7 +234,7 @@ class ServerRuns:
             if run.state == "running" and has_run_id(folder):
                 self.watch(folder)
             elif run.state == "running":
-                reason = "the server was ended before Flower had taken the run; resume it"
+                reason = "the server was ended before Flower had taken the run; resume it, or start a new one"
                 EventLog(folder).append("failed", reason=reason, kind="EngineError")
 
     def watch(self, folder: Path) -> None:

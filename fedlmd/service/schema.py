@@ -8,14 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -257,11 +250,9 @@ class RunSummary(BaseModel):
     release: str | None = Field(description="Id of the release that it made.")
     reason: str | None = Field(description="Why it failed.")
     workers: int | None = Field(
-        default=None, description="Once it is finished: how many workers' updates its last round averaged."
+        None, description="Once it is finished: how many workers' updates its last round averaged."
     )
-    expected: int | None = Field(
-        default=None, description="Once it is finished: how many workers a round asked at most."
-    )
+    expected: int | None = Field(None, description="Once it is finished: how many workers a round asked at most.")
 
 
 class DriftCount(BaseModel):

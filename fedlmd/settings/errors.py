@@ -58,10 +58,7 @@ def places(section: type, place: str = "") -> Iterator[str]:
     parts = sections(section)
     for name in kinds(section):
         here = within(place, name)
-        if name in parts:
-            yield from places(parts[name], here)
-        else:
-            yield here
+        yield from places(parts[name], here) if name in parts else (here,)
 
 
 def check_keys(section: type, values: Mapping[str, Any]) -> None:

@@ -111,9 +111,10 @@ class Settings:
         Args:
             facts: of each worker's images.
         """
-        rules, notes = (choice := self.choose(facts)).rules, choice.notes
+        choice = self.choose(facts)
+        rules = choice.rules
         images = ImagesConfig(rules.background, rules.window or "full", rules.fit, rules.invert)  # type: ignore[arg-type]
-        return replace(self, image_size=rules.size, channels=rules.channels, images=images), notes
+        return replace(self, image_size=rules.size, channels=rules.channels, images=images), choice.notes
 
     @property
     def is_resolved(self) -> bool:

@@ -17,7 +17,7 @@ def photos(tmp_path):
 
 def counts_of(result):
     rows = [[cell.strip() for cell in line.split("│")] for line in result.stdout.splitlines() if "│" in line]
-    return {row[0]: row[1:] for row in rows}
+    return {row[0]: [number.replace(",", "") for number in row[1:]] for row in rows}
 
 
 def test_data_is_exported_and_counted(run, tmp_path):
@@ -49,6 +49,12 @@ def test_with_a_size_or_channels_the_other_is_chosen_by_the_images(run, tmp_path
     assert said in result.stderr
     with Image.open(next((tmp_path / "copies").rglob("*.png"))) as image:
         assert (image.size, image.mode) == (size, mode)
+
+
+def test_a_data_set_is_never_exported_into_itself(run, photos):
+    failed = run("data", "export", "photos", "photos/copies", status=1)
+    assert str(failed.exception) == "photos/copies lies in the data set that is exported; give another folder"
+    assert not (photos / "copies").exists()
 
 
 @pytest.mark.usefixtures("photos")

@@ -108,7 +108,6 @@ def test_what_the_user_can_mend_is_one_line_and_status_1(arguments, sentence, tm
         ReleaseError("it is damaged"),
         NotWritten("make room"),
         OSError("No space left on device"),
-        FileNotFoundError(2, "No such file or directory", "x.png"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -118,6 +117,13 @@ def test_wrong_values_own_errors_and_those_of_the_system_are_one_line_and_status
         run(raising(error))
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_file_that_cannot_be_read_or_written_is_named_without_a_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["fedlmd", "infer", "digits-0-4", "--from", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == f"error: {tmp_path} cannot be read or written: Is a directory\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of torch"), KeyError("name"), ZeroDivisionError()], ids=repr)

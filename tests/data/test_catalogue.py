@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedlmd.data import Catalogue, PassedOver
-from fedlmd.data.catalogue import ArrayPart, FilesPart, JoinedPart, evaluation_share, is_image
+from fedlmd.data.catalogue import ArrayPart, FilesPart, JoinedPart, held_out, is_image
 from fedlmd.data.images import ImageError
 from tests.data.samples import paint
 
@@ -31,14 +31,14 @@ def test_a_share_of_each_label_is_for_evaluation_and_nothing_is_lost():
 
 def test_the_share_for_evaluation_is_drawn_at_random_and_the_same_in_every_run():
     labels = np.zeros(100, dtype=np.int64)
-    first, again = evaluation_share(labels, 0.2), evaluation_share(labels, 0.2)
+    first, again = held_out(labels, 0.2), held_out(labels, 0.2)
     assert np.array_equal(first, again)
     assert 0 < first[:50].sum() < 20
 
 
 def test_the_share_of_one_label_does_not_depend_on_the_images_of_another():
-    alone = evaluation_share(np.zeros(20, dtype=np.int64), 0.2)
-    beside = evaluation_share(np.repeat([0, 1], [20, 7]), 0.2)
+    alone = held_out(np.zeros(20, dtype=np.int64), 0.2)
+    beside = held_out(np.repeat([0, 1], [20, 7]), 0.2)
     assert np.array_equal(alone, beside[:20])
 
 
@@ -58,6 +58,11 @@ def test_joined_parts_are_one_after_the_other_and_can_be_chosen_from():
     some = joined.take(np.array([4, 0, 2]))
     assert (corners(some), some.labels.tolist()) == ([12, 0, 10], [4, 0, 2])
     assert corners(some.take(np.array([1]))) == [0]
+
+
+def test_an_image_of_an_array_is_named_by_its_position_there_whatever_was_chosen():
+    chosen = array_part(0, 1, 0, 1).take(np.array([1, 3])).take(np.array([1]))
+    assert (chosen.name(0), corners(chosen)) == ("here, image 3", [3])
 
 
 def test_files_are_read_when_they_are_asked_for(tmp_path):
@@ -88,7 +93,7 @@ def test_what_is_passed_over_is_counted_by_reason_with_the_first_example():
         "2 passed over: no image (such as b.txt)",
         "1 passed over: a file or folder of the system (such as .DS_Store)",
     ]
-    assert passed_over.missed() == passed_over.sentences()[:2]
+    assert passed_over.sentences(system=False) == passed_over.sentences()[:2]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "b.jfif", "b.jpe", "c.tif", "c.TIFF", "d.dcm", "e.mpo", "f.x.webp"])

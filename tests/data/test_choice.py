@@ -61,6 +61,9 @@ def test_whole_numbers_keep_at_least_two_hundred_grey_levels_whatever_their_bits
         (-1024.0, 3071.0, (-1024, 3071)),
         (-0.03, 1.02, (-0.03, 1.02)),
         (30_000.0, 32_000.0, (30_000, 32_000)),
+        (0.0, 4.0e9, (0, 2**32 - 1)),
+        (3.0e9, 4.0e9, (3.0e9, 4.0e9)),
+        (-9.0e14, 9.0e14, (-9.0e14, 9.0e14)),
     ],
 )
 def test_floats_get_a_window_in_which_they_keep_their_grey_levels(low, high, window):
@@ -103,6 +106,16 @@ def test_wide_images_on_a_white_page_get_white_bars():
     assert decode_image(encode(Image.fromarray(page)), rules)[0, :7].unique().tolist() == [255]
 
 
+@pytest.mark.parametrize(("wide", "square", "fit"), [("page", "noise", "pad"), ("noise", "page", "crop")])
+def test_images_that_are_not_square_decide_alone_whether_they_are_cut(wide, square, fit):
+    drawn = {
+        "page": np.full((40, 60), 255, np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8),
+    }
+    wide, square = encode(Image.fromarray(drawn[wide])), encode(Image.fromarray(drawn[square][:, :40]))
+    assert chosen(wide, wide, square, square, square)[0].fit == fit
+
+
 def test_photographs_are_cut_to_their_centre():
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     rules, notes = chosen(encode(Image.fromarray(noise)))
@@ -126,6 +139,7 @@ RED, GREY = (encode(Image.new("RGB", (28, 28), colour)) for colour in ((255, 0, 
     [
         (1, 0, "auto", 3, None),
         (0, 1, "auto", 1, None),
+        (300, 1, "auto", 3, "more than 99% of the images are in colour; all are read as RGB"),
         (1, 99, "auto", 1, "1% of the images are in colour; all are read as grey (channels = 3 changes that)"),
         (1, 300, "auto", 1, "less than 1% of the images are in colour; all are read as grey"),
         (10, 90, "auto", 3, "10% of the images are in colour; all are read as RGB (channels = 1 changes that)"),

@@ -137,3 +137,9 @@ def test_deep_images_of_several_channels_need_rules(tmp_path, caplog):
     assert "more than 8 bits in several channels cannot be written" in caplog.text
     finish("deep.npz", tmp_path / "converted", root=tmp_path, rules=PixelRules(window=(0.0, 999.0)))
     assert content(tmp_path / "converted", "all") == {"0": [255], "1": [255]}
+
+
+def test_a_label_that_is_too_long_for_a_folder_is_refused(tmp_path):
+    np.savez(tmp_path / "long.npz", x=np.zeros((2, 8, 8), np.uint8), y=np.array(["a", "ä" * 128]))
+    with pytest.raises(DataError, match="cannot be the name of a folder; rename it"):
+        list(export(str(tmp_path / "long.npz"), tmp_path / "out"))

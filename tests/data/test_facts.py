@@ -69,9 +69,9 @@ def test_a_grey_photograph_that_is_saved_in_colour_counts_as_grey(quality):
 
 def test_values_with_more_than_eight_bits_have_a_range():
     seen = look(encode(Image.fromarray(RAMP.astype(np.uint16) * 16)))
-    assert (seen.deep, seen.whole, seen.low, seen.high, seen.mode) == (True, True, 0, 4080, "uint16")
+    assert (seen.deep, seen.low, seen.high, seen.mode) == (True, 0, 4080, "uint16")
     seen = look(RAMP / 255.0)
-    assert (seen.deep, seen.whole, seen.low, seen.high) == (True, False, 0, 1)
+    assert (seen.deep, seen.low, seen.high) == (True, 0, 1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -119,9 +119,9 @@ def test_facts_out_of_range_are_refused(entries, message):
 
 def test_facts_of_several_workers_are_means_weighted_by_images():
     first = Facts(images=300, side=20.0, colour=1.0, transparent=1.0, dark_ink=1.0)
-    second = Facts(images=100, side=40.0, transparent=0.5, dark_ink=0.0, deep=0.5, whole=False, low=-5.0, high=9.0)
+    second = Facts(images=100, side=40.0, transparent=0.5, dark_ink=0.0, deep=0.5, low=-5.0, high=9.0)
     together = pooled([first, second, Facts()])
     assert (together.images, together.side, together.colour, together.transparent) == (400, 25, 0.75, 0.875)
     assert together.dark_ink == pytest.approx(300 / 350)
-    assert (together.deep, together.whole, together.low, together.high) == (0.125, False, -5, 9)
+    assert (together.deep, together.low, together.high) == (0.125, -5, 9)
     assert pooled([Facts(), Facts()]) == Facts()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fedlmd.detection import PRESETS
-from fedlmd.federation.events import EventLog
+from fedlmd.federation.events import FINAL, EventLog
+from fedlmd.federation.flower.processes import EngineError
 from fedlmd.federation.plan import Plan, write_plan
 from fedlmd.federation.server.checkpoints import save_checkpoint
 from fedlmd.models import build
@@ -199,6 +200,100 @@ def test_a_run_that_flower_never_got_because_the_server_was_ended_can_be_resumed
     runs.resume_watching()
     assert summarise(folder).state == "failed"
     assert "before Flower had taken the run" in summarise(folder).reason
+    runs.engine = RecordingEngine()
+    runs.resume("a")
+    assert runs.engine.submitted == ["a"]
+
+
+class StoppingEngine:
+    """Flower's server as far as a run needs it that is stopped while Flower takes it."""
+
+    def __init__(self, between):
+        self.between, self.calls, self.away = between, [], False
+
+    def submit(self, folder):
+        self.between(folder)
+        (folder / "flower.json").write_text('{"run-id": "1"}')
+
+    def stop_run(self, folder):
+        if not EventLog(folder).final():
+            EventLog(folder).append("stopped", reason="the run was stopped")
+        self.calls.append("stop")
+        if self.away:
+            raise EngineError("flwr stop returned no result")
+
+    def follow(self, folder):
+        self.calls.append("follow")
+        yield {"event": "stopped"}
+
+
+def final_events(folder):
+    return [event["event"] for event in EventLog(folder).read() if event["event"] in FINAL]
+
+
+def test_a_run_that_is_stopped_while_flower_takes_it_is_stopped_there_too(runs):
+    folder = begun(runs, "a", "failed")
+    runs.engine = StoppingEngine(lambda folder: runs.stop(folder.name))
+    runs.resume("a")
+    assert runs.engine.calls == ["stop"]
+    assert final_events(folder) == ["failed", "stopped"]
+
+
+def test_a_run_that_flower_did_not_stop_can_be_stopped_once_more(runs):
+    folder = begun(runs, "a")
+    (folder / "flower.json").write_text('{"run-id": "1"}')
+    runs.engine = StoppingEngine(None)
+    runs.engine.away = True
+    with EventLog(folder).held():
+        with pytest.raises(Unavailable, match=r"Flower did not stop the run: .*; stop it once more"):
+            runs.stop("a")
+        runs.engine.away = False
+        runs.stop("a")
+    runs.stop("a")
+    assert runs.engine.calls == ["stop", "stop"]
+    assert final_events(folder) == ["stopped"]
+
+
+def test_a_run_that_flower_takes_while_it_is_stopped_is_stopped_there_too(runs, monkeypatch):
+    folder = begun(runs, "a")
+    runs.engine = StoppingEngine(None)
+    append = EventLog.append
+
+    def taken_first(log, event, **fields):
+        (folder / "flower.json").write_text('{"run-id": "1"}')
+        append(log, event, **fields)
+
+    monkeypatch.setattr(EventLog, "append", taken_first)
+    runs.stop("a")
+    assert runs.engine.calls == ["stop"]
+    assert final_events(folder) == ["stopped"]
+
+
+def test_a_run_that_was_stopped_before_flower_refused_it_stays_stopped(runs):
+    folder = begun(runs, "a", "failed")
+
+    def refused(folder):
+        runs.stop(folder.name)
+        raise EngineError("flwr run failed")
+
+    runs.engine = StoppingEngine(refused)
+    with pytest.raises(Unavailable, match="flwr run failed"):
+        runs.resume("a")
+    assert final_events(folder) == ["failed", "stopped"]
+
+
+def test_a_run_is_not_resumed_while_flower_still_takes_it_though_it_was_stopped(runs):
+    folder = begun(runs, "a", "failed")
+
+    def stopped_and_resumed(folder):
+        runs.stop(folder.name)
+        with pytest.raises(Busy, match="just ending"):
+            runs.resume(folder.name)
+
+    runs.engine = StoppingEngine(stopped_and_resumed)
+    runs.resume("a")
+    assert runs.engine.calls == ["stop"]
+    assert final_events(folder) == ["failed", "stopped"]
     runs.engine = RecordingEngine()
     runs.resume("a")
     assert runs.engine.submitted == ["a"]

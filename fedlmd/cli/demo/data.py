@@ -154,13 +154,13 @@ def digits(settings: Path, workers: int) -> Subject:
 def own(source: str, request: Request, output: Path, workers: int) -> Generator[Note, None, Subject]:
     """The demo of another source, as ``load`` takes it; its settings are written into the output folder."""
     file, (path, root) = request.settings or SETTINGS, place(source)
-    config = read(file).data
+    base = read(file)
     mapping = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    looked_at = survey(path, root=root, config=config)
+    looked_at = survey(path, root=root, config=base.data)
     present = {label: sum(counts.values()) for label, counts in looked_at.labels.items()}
     yield Note(f"{source}: {listed(present)}")
     yield from map(Note, looked_at.notes)
-    given = given_labels(request.labels) or (read(file).labels if request.settings and "labels" in mapping else ())
+    given = given_labels(request.labels) or (base.labels if request.settings and "labels" in mapping else ())
     known, others = choose_labels(tuple(present), given, given_labels(request.unknown))
     yield Note(chosen_note(known, others, by_rule=not given and not request.unknown))
     refuse_few(looked_at, known, others)

@@ -24,6 +24,8 @@ from fedlmd.release import load_release
 from fedlmd.service.client import NodeClient
 
 PORTS = (9000, 8800, 8000)
+AUROCS = {"auroc": "verdict", "auroc_lmd": "lmd", "auroc_one_step": "one-step", "auroc_max_logit": "max-logit"}
+"""Figures of the demo, and the score of each."""
 
 
 def demo(
@@ -114,11 +116,8 @@ def draw(predictor: Predictor, known: LabelledImages, unknown: LabelledImages, f
     for images, position in ((known, 0), (unknown, 0), (unknown, 1)):
         if position < len(images):
             one = some(images, 2).take([position])
-            label = one.names[int(one.labels[0])]
-            title = subject.title(label, known=images is known)
-            rows.append(
-                Row(one.images()[0], predictor.explain(one.images()), predictor.predict(one.images())[0], title)
-            )
+            title, image = subject.title(one.names[int(one.labels[0])], known=images is known), one.images()
+            rows.append(Row(image[0], predictor.explain(image), predictor.predict(image)[0], title))
     file.write_bytes(png(gallery(rows)))
     return file
 
@@ -127,10 +126,7 @@ def figures_of(report: Report, release: str, training: float, total: float, memo
     """The demo's figures by name."""
     return {
         "accuracy": round(report.classification.accuracy, 4),
-        "auroc": round(report.separations["verdict"].auroc, 4),
-        "auroc_lmd": round(report.separations["lmd"].auroc, 4),
-        "auroc_one_step": round(report.separations["one-step"].auroc, 4),
-        "auroc_max_logit": round(report.separations["max-logit"].auroc, 4),
+        **{name: round(report.separations[score].auroc, 4) for name, score in AUROCS.items()},
         "false_alarm_rate": round(report.false_alarm_rate, 4),
         "detection_rate": round(report.detection_rate, 4),
         "alpha": report.alpha,

@@ -44,12 +44,13 @@ def choose_labels(
         raise DemoError(f"label {both[0]!r} is to be learnt and to be unknown; it can be one of them")
     if not known and not unknown:
         unknown = present[-max(1, len(present) // 3) :]
+    mend = "name more with --labels" if known else "name fewer with --unknown"
     known = known or [label for label in present if label not in unknown]
     unknown = unknown or [label for label in present if label not in known]
     if len(known) < 2:
         raise DemoError(
             f"{len(known)} label{'' if len(known) == 1 else 's'} left to learn, where two are needed; "
-            f"there are {', '.join(present)}: name fewer with --unknown, or add images of another label"
+            f"there are {', '.join(present)}: {mend}, or add images of another label"
         )
     if not unknown:
         raise DemoError("no label is left to be unknown: list fewer with --labels, or add images of another label")

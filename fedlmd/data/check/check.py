@@ -15,7 +15,7 @@ from fedlmd.calibration import needed
 from fedlmd.data.catalogue import PassedOver
 from fedlmd.data.check.compare import Comparison, compare
 from fedlmd.data.check.copies import Copies, copies_of
-from fedlmd.data.check.findings import CheckConfig, Finding, LabelCounts, Level, Seen, findings
+from fedlmd.data.check.findings import CheckConfig, Finding, Level, Seen, findings
 from fedlmd.data.check.measure import Measurements, measure_all
 from fedlmd.data.check.sheet import draw_sheet
 from fedlmd.data.facts import facts_of
@@ -42,7 +42,7 @@ class CheckReport:
             there are) and "not_square" (share of the images); empty where no image can be decoded.
         modes: number of images by mode.
         formats: number of images by the end of their file's name; empty where images are no files of their own.
-        labels: counts by label, without images that cannot be decoded.
+        labels: counts by label, see ``Seen``.
         held_back: images that would be kept for calibration, of the labels that a run would learn.
         needed: how many the false-alarm rate needs.
         passed_over: "reason", "count" and "example" of what is not loaded.
@@ -63,7 +63,7 @@ class CheckReport:
     sizes: dict[str, Any]
     modes: dict[str, int]
     formats: dict[str, int]
-    labels: dict[str, LabelCounts]
+    labels: dict[str, dict[str, int]]
     held_back: int
     needed: int
     passed_over: tuple[dict[str, Any], ...]
@@ -136,7 +136,7 @@ def report_of(seen: Seen, rules: dict[str, Any], notes: Sequence[str], sheet: Pa
     """The report of what was seen."""
     measured, catalogue, config = seen.measured, seen.measured.catalogue, seen.config
     readable, blank = measured.rows[measured.rows["readable"]], np.flatnonzero(measured.rows["blank"])
-    formats = counted(measured.suffixes, measured.rows["suffix"])
+    formats, name = counted(measured.suffixes, measured.rows["suffix"]), measured.images.name
     # Labels that look alike are among the warnings.
     alike = label_notes(catalogue.labels)
     return CheckReport(
@@ -146,14 +146,14 @@ def report_of(seen: Seen, rules: dict[str, Any], notes: Sequence[str], sheet: Pa
         divided=catalogue.divided,
         sizes=sizes_of(readable) if len(readable) else {},
         modes=counted(measured.modes, readable["mode"]),
-        formats={name: count for name, count in formats.items() if name},
+        formats={suffix: count for suffix, count in formats.items() if suffix},
         labels=seen.labels,
         held_back=seen.total("held_back"),
         needed=needed(config.alpha),
         passed_over=entries(catalogue.passed_over),
         damaged=entries(measured.damaged),
         copies=named_copies(measured, seen.copies),
-        blank={"count": len(blank), "examples": [measured.name(position) for position in blank[:BLANKS].tolist()]},
+        blank={"count": len(blank), "examples": [name(position) for position in blank[:BLANKS].tolist()]},
         comparison=seen.comparison,
         rules=rules,
         notes=(
@@ -187,16 +187,17 @@ def sizes_of(readable: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def label_counts(measured: Measurements, held_back: float) -> dict[str, LabelCounts]:
+def label_counts(measured: Measurements, held_back: float) -> dict[str, dict[str, int]]:
     """How many images each label has, and how many of them ``split_held_back`` would hold back."""
-    rows, result = measured.rows[measured.rows["readable"]], dict[str, LabelCounts]()
-    names = measured.catalogue.labels
-    train = np.bincount(rows["label"][~rows["evaluation"]], minlength=len(names)).tolist()
-    evaluation = np.bincount(rows["label"][rows["evaluation"]], minlength=len(names)).tolist()
-    for name, count, evaluated in zip(names, train, evaluation, strict=True):
-        held = max(0, min(round(held_back * count), count - 1))
-        result[name] = {"train": count, "evaluation": evaluated, "held_back": held}
-    return result
+    rows, names = measured.rows[measured.rows["readable"]], measured.catalogue.labels
+    train, evaluation = (
+        np.bincount(rows["label"][rows["evaluation"] == part], minlength=len(names)).tolist() for part in (False, True)
+    )
+    held = [max(0, min(round(held_back * count), count - 1)) for count in train]
+    return {
+        name: {"train": train[number], "evaluation": evaluation[number], "held_back": held[number]}
+        for number, name in enumerate(names)
+    }
 
 
 def counted(names: list[str], numbers: Int[np.ndarray, " n"]) -> dict[str, int]:
@@ -215,7 +216,8 @@ def entries(passed_over: PassedOver) -> tuple[dict[str, Any], ...]:
 
 def named_copies(measured: Measurements, copies: Copies) -> dict[str, Any]:
     """Copies with the names of the examples."""
+    name = measured.images.name
     return {
-        name: [[measured.name(position) for position in pair] for pair in value] if isinstance(value, tuple) else value
-        for name, value in vars(copies).items()
+        field: [list(map(name, pair)) for pair in value] if isinstance(value, tuple) else value
+        for field, value in vars(copies).items()
     }

@@ -108,16 +108,14 @@ def chi_square(first: Float64[np.ndarray, " k"], second: Float64[np.ndarray, " k
 
     The tail of the chi-square distribution is that of Wilson and Hilferty (1931).
     """
-    total = first + second
-    first, second, total = first[total > 0], second[total > 0], total[total > 0]
-    distance = float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
+    counts = np.stack([first, second])[:, first + second > 0]
+    sizes, total = counts.sum(axis=1, keepdims=True), counts.sum(axis=0)
+    distance = float(np.abs(np.diff(counts / sizes, axis=0)).sum()) / 2
     freedom = len(total) - 1
     if not freedom:
         return distance, 1.0
-    statistic = 0.0
-    for counts in (first, second):
-        expected = total * counts.sum() / total.sum()
-        statistic += float(((counts - expected) ** 2 / expected).sum())
+    expected = sizes * total / total.sum()
+    statistic = float(((counts - expected) ** 2 / expected).sum())
     scale = 2 / (9 * freedom)
     return distance, 0.5 * math.erfc(((statistic / freedom) ** (1 / 3) - 1 + scale) / math.sqrt(2 * scale))
 
@@ -133,8 +131,6 @@ def difference_sentence(comparisons: tuple[Comparison, ...]) -> str | None:
     """What is to be said where the parts are clearly different; None where they are not."""
     images = [each for each in comparisons if each.differs and each.name != LABELS]
     shares = next((each for each in comparisons if each.differs and each.name == LABELS), None)
-    if not images and shares is None:
-        return None
     parts = []
     if images:
         # The largest differences say most.
@@ -145,6 +141,8 @@ def difference_sentence(comparisons: tuple[Comparison, ...]) -> str | None:
         parts.append(f"its images look otherwise (medians: {figures}): another device, another hand?")
     if shares is not None:
         parts.append(f"{shares.effect:.0%} of its images would need another label for the same shares of labels;")
+    if not parts:
+        return None
     return (
         f"the evaluation part is drawn otherwise than the training part: {' '.join(parts)} the false-alarm rate is "
         "promised for images like those to train on, and may be off there (docs/calibration.md)"

@@ -44,42 +44,28 @@ def copies_of(rows: NDArray[Any]) -> Copies:
     Args:
         rows: (N,) of ``fedlmd.data.check.measure.ROW``.
     """
+    same = groups(rows)
+    repeated = leaked = contradictory = 0
+    repeats, leaks, contradictions = list[Pair](), list[Pair](), list[Pair]()
+    for group in same:
+        evaluated, others = rows["evaluation"][group], group[rows["label"][group] != rows["label"][group[0]]].tolist()
+        train, held = group[~evaluated].tolist(), group[evaluated].tolist()
+        if train and held:
+            leaked += len(held)
+            leaks.append((train[0], held[0]))
+        if others:
+            contradictory += len(group)
+            contradictions.append((int(group[0]), others[0]))
+        else:
+            repeated += sum(len(part) - 1 for part in (train, held) if part)
+            repeats += [(part[0], part[1]) for part in (train, held) if len(part) > 1]
+    examples = (tuple(pairs[:EXAMPLES]) for pairs in (repeats, leaks, contradictions))
+    return Copies(len(same), repeated, leaked, contradictory, *examples)
+
+
+def groups(rows: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Positions of images with the same pixels, two or more in each group, in the order of the source."""
     readable = np.flatnonzero(rows["readable"])
     order = readable[np.argsort(rows["pixels"][readable], kind="stable")]
-    hashes = rows["pixels"][order]
-    starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]])) if len(order) else order
-    several = np.flatnonzero(np.diff(np.append(starts, len(order))) > 1)
-    ends = np.append(starts, len(order))
-    groups = [order[ends[group] : ends[group + 1]] for group in several.tolist()]
-    return Copies(len(groups), *counts(rows, groups), *examples(rows, groups))
-
-
-def counts(rows: NDArray[Any], groups: list[NDArray[np.int64]]) -> tuple[int, int, int]:
-    """Images that are repeated within a part, that are in both parts, and that contradict others."""
-    repeated = leaked = contradictory = 0
-    for group in groups:
-        evaluated = int(rows["evaluation"][group].sum())
-        trained = len(group) - evaluated
-        leaked += evaluated if trained else 0
-        if len(np.unique(rows["label"][group])) > 1:
-            contradictory += len(group)
-        else:
-            repeated += max(0, evaluated - 1) + max(0, trained - 1)
-    return repeated, leaked, contradictory
-
-
-def examples(
-    rows: NDArray[Any], groups: list[NDArray[np.int64]]
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...], tuple[Pair, ...]]:
-    """A few pairs of each kind, in the order of the source."""
-    repeated, leaked, contradictory = list[Pair](), list[Pair](), list[Pair]()
-    for group in sorted(groups, key=lambda group: int(group[0])):
-        evaluated, labels = rows["evaluation"][group], rows["label"][group]
-        trained, held = group[~evaluated], group[evaluated]
-        if len(trained) and len(held):
-            leaked.append((int(trained[0]), int(held[0])))
-        if (labels != labels[0]).any():
-            contradictory.append((int(group[0]), int(group[np.argmax(labels != labels[0])])))
-            continue
-        repeated += [(int(part[0]), int(part[1])) for part in (trained, held) if len(part) > 1]
-    return tuple(repeated[:EXAMPLES]), tuple(leaked[:EXAMPLES]), tuple(contradictory[:EXAMPLES])
+    parts = np.split(order, np.flatnonzero(np.diff(rows["pixels"][order])) + 1)
+    return sorted((part for part in parts if len(part) > 1), key=lambda group: int(group[0]))

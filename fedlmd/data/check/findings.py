@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 
 from fedlmd.calibration import too_few
-from fedlmd.data.catalogue import PassedOver
 from fedlmd.data.check.compare import Comparison, difference_sentence
 from fedlmd.data.check.copies import Copies, Pair
 from fedlmd.data.check.measure import Measurements
@@ -24,9 +23,6 @@ LISTED = 5
 
 FEWEST = 2
 """So many images are needed to evaluate on, and of each label to train on and to hold one back."""
-
-SYSTEM = "a file or folder of the system"
-"""A reason for which files are passed over that nobody needs to mend."""
 
 Level = Literal["error", "warning"]
 
@@ -57,14 +53,6 @@ class CheckConfig:
     sheet: Path | None = None
 
 
-class LabelCounts(TypedDict):
-    """How many images a label has that can be decoded; those held back for calibration are among those to train on."""
-
-    train: int
-    evaluation: int
-    held_back: int
-
-
 @dataclass(frozen=True)
 class Finding:
     """Something that a user should know.
@@ -86,14 +74,15 @@ class Seen:
 
     Args:
         measured: the images.
-        labels: counts by label.
+        labels: by label how many images can be decoded: "train", "evaluation" and "held_back", which is a part of
+            "train".
         copies: images with the same pixels.
         comparison: of the parts to train and to evaluate on.
         config: what the source is checked for.
     """
 
     measured: Measurements
-    labels: dict[str, LabelCounts]
+    labels: dict[str, dict[str, int]]
     copies: Copies
     comparison: tuple[Comparison, ...]
     config: CheckConfig
@@ -104,7 +93,7 @@ class Seen:
         wanted = self.labels if self.config.labels is None else self.config.labels
         return [label for label in wanted if label in self.labels and self.labels[label]["train"]]
 
-    def total(self, key: Literal["train", "evaluation", "held_back"]) -> int:
+    def total(self, key: str) -> int:
         """Images of the labels that a run would learn."""
         return sum(self.labels[label][key] for label in self.learnt)
 
@@ -132,58 +121,39 @@ def too_little(seen: Seen) -> Iterator[Finding]:
         are = "is" if count == 1 else "are"
         sentence = f"there {are} {plural(count)} to evaluate on, at least {FEWEST} are needed: add images of each label"
         yield Finding("error", "evaluation", sentence)
-    reason = too_few(
-        min(seen.total("held_back"), config.images),
-        config.alpha,
-        images=config.images,
-        held_back=config.data.held_back,
-    )
-    if reason is not None:
+    held = min(seen.total("held_back"), config.images)
+    if (reason := too_few(held, config.alpha, images=config.images, held_back=config.data.held_back)) is not None:
         yield Finding("error", "calibration", f"{reason}; in a federation the images of all workers count together")
 
 
 def left_out(seen: Seen) -> Iterator[Finding]:
     """What is not loaded; errors where the run is strict."""
     level: Level = "error" if seen.config.data.strict else "warning"
-    for sentence in sentences(seen.measured.catalogue.passed_over, strict=seen.config.data.strict):
-        yield Finding(level, "passed over", sentence)
-    for sentence in seen.measured.damaged.sentences():
-        yield Finding(level, "damaged", sentence)
-
-
-def sentences(passed_over: PassedOver, *, strict: bool) -> list[str]:
-    """One sentence for each reason; files of the system count for a strict run alone."""
-    kept = PassedOver()
-    for reason, count in passed_over.counts.items():
-        if strict or reason != SYSTEM:
-            kept.add(reason, passed_over.examples[reason], count)
-    return kept.sentences()
+    yield from (Finding(level, "passed over", each) for each in seen.measured.catalogue.missed(strict=False))
+    yield from (Finding(level, "damaged", each) for each in seen.measured.damaged.sentences())
 
 
 def label_findings(seen: Seen) -> Iterator[Finding]:
     """Labels that are missing, alike or too small."""
-    labels = seen.labels
-    missing = [label for label in seen.config.labels or () if label not in seen.learnt]
-    if missing and seen.learnt:
-        where = "training on this source alone is refused then; in a federation other workers may have them"
-        yield Finding("warning", "labels", f"no image to train on of {listed(missing)}: {where}")
-    unlearnt = [label for label in labels if seen.config.labels is None and not labels[label]["train"]]
-    if unlearnt:
-        sentence = f"no image to train on of {listed(unlearnt)}: add some, or leave the labels out"
-        yield Finding("warning", "labels", sentence)
+    labels, learnt, wanted = seen.labels, seen.learnt, seen.config.labels
+    missing = [label for label in wanted or () if label not in learnt]
+    empty = [label for label in labels if wanted is None and not labels[label]["train"]]
+    single = [label for label in learnt if labels[label]["train"] < FEWEST]
+    unheld = [label for label in learnt if not labels[label]["held_back"]]
+    unseen = [label for label in learnt if seen.total("evaluation") and not labels[label]["evaluation"]]
+    elsewhere = "training on this source alone is refused then; in a federation other workers may have them"
+    share = f"data.held_back, now {seen.config.data.held_back:g}"
     for sentence in label_notes(seen.measured.catalogue.labels):
         yield Finding("warning", "labels", sentence)
-    single = [label for label in seen.learnt if labels[label]["train"] < FEWEST]
-    if single:
-        yield Finding("warning", "labels", f"one image to train on of {listed(single)}: add images")
-    unheld = [label for label in seen.learnt if not labels[label]["held_back"]]
-    if unheld:
-        share = f"data.held_back, now {seen.config.data.held_back:g}"
-        sentence = f"no image is held back for calibration of {listed(unheld)}: add images, or raise {share}"
-        yield Finding("warning", "calibration", sentence)
-    unseen = [label for label in seen.learnt if not labels[label]["evaluation"]]
-    if unseen and seen.total("evaluation"):
-        yield Finding("warning", "evaluation", f"no image to evaluate on of {listed(unseen)}: its accuracy is not seen")
+    for kind, what, names, mend in (
+        ("labels", "no image to train on", missing if learnt else [], elsewhere),
+        ("labels", "no image to train on", empty, "add some, or leave the labels out"),
+        ("labels", "one image to train on", single, "add images"),
+        ("calibration", "no image is held back for calibration", unheld, f"add images, or raise {share}"),
+        ("evaluation", "no image to evaluate on", unseen, "its accuracy is not seen"),
+    ):
+        if names:
+            yield Finding("warning", kind, f"{what} of {listed(names)}: {mend}")
 
 
 def copy_findings(seen: Seen) -> Iterator[Finding]:
@@ -192,10 +162,8 @@ def copy_findings(seen: Seen) -> Iterator[Finding]:
     if copies.contradictory:
         level: Level = "error" if seen.config.data.strict else "warning"
         pair = named_pair(seen.measured, copies.contradictory_examples[0], labelled=True)
-        sentence = (
-            f"{plural(copies.contradictory)} under two or more labels with the same pixels ({pair}): keep one label"
-        )
-        yield Finding(level, "contradiction", sentence)
+        what = f"{plural(copies.contradictory)} under two or more labels with the same pixels"
+        yield Finding(level, "contradiction", f"{what} ({pair}): keep one label")
     if copies.leaked:
         pair = named_pair(seen.measured, copies.leaked_examples[0])
         sentence = (
@@ -205,27 +173,23 @@ def copy_findings(seen: Seen) -> Iterator[Finding]:
         yield Finding("warning", "leak", sentence)
     if copies.repeated:
         pair = named_pair(seen.measured, copies.repeated_examples[0])
-        verb = "repeats" if copies.repeated == 1 else "repeat"
-        sentence = (
-            f"{plural(copies.repeated)} {verb} another of the same part, pixel by pixel ({pair}): keep one of each"
-        )
-        yield Finding("warning", "copies", sentence)
+        what = f"{plural(copies.repeated)} {'repeats' if copies.repeated == 1 else 'repeat'} another of the same part"
+        yield Finding("warning", "copies", f"{what}, pixel by pixel ({pair}): keep one of each")
 
 
 def other_findings(seen: Seen) -> Iterator[Finding]:
     """Nearly blank images, and a part to evaluate on that is drawn otherwise."""
     blank = np.flatnonzero(seen.measured.rows["blank"])
     if len(blank):
-        example = seen.measured.name(int(blank[0]))
-        verb = "is" if len(blank) == 1 else "are"
-        yield Finding("warning", "blank", f"{plural(len(blank))} {verb} nearly of one colour (such as {example})")
+        what = f"{plural(len(blank))} {'is' if len(blank) == 1 else 'are'} nearly of one colour"
+        yield Finding("warning", "blank", f"{what} (such as {seen.measured.images.name(int(blank[0]))})")
     if (sentence := difference_sentence(seen.comparison)) is not None:
         yield Finding("warning", "comparison", sentence)
 
 
 def named_pair(measured: Measurements, pair: Pair, *, labelled: bool = False) -> str:
     """The names of two images, and their labels where asked for."""
-    names = [measured.name(position) for position in pair]
+    names = [measured.images.name(position) for position in pair]
     if labelled:
         labels = [measured.catalogue.labels[int(measured.rows["label"][position])] for position in pair]
         names = [f"{name}, {label!r}" for name, label in zip(names, labels, strict=True)]

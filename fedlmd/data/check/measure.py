@@ -13,11 +13,11 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedlmd.data.catalogue import Catalogue, FilesPart, Part, PassedOver, evaluation_share
+from fedlmd.data.catalogue import Catalogue, FilesPart, Part, PassedOver, held_out
 from fedlmd.data.facts import Look, eight_bits, look
-from fedlmd.data.formats import Decoded, from_array, open_image
+from fedlmd.data.formats import Decoded, Raw, from_array, open_image
 from fedlmd.data.images import DataError
-from fedlmd.data.pixel_rules import Raw, windowed
+from fedlmd.data.pixel_rules import windowed
 from fedlmd.data.sources import DAMAGED
 from fedlmd.data.survey import SAMPLE
 from fedlmd.progress import Progress
@@ -76,6 +76,7 @@ class Measurements:
 
     Args:
         catalogue: the source.
+        images: all of them, to be read again.
         rows: (N,) of ``ROW``. ``mode`` and ``suffix`` are indices into the two lists; of an image that cannot be
             decoded only the label, the part and the suffix hold.
         modes: Pillow's names of modes, or types of numbers for images with more than 8 bits.
@@ -85,30 +86,21 @@ class Measurements:
     """
 
     catalogue: Catalogue
+    images: Part
     rows: NDArray[Any]
     modes: list[str] = field(default_factory=list)
     suffixes: list[str] = field(default_factory=list)
     damaged: PassedOver = field(default_factory=PassedOver)
     looks: list[Look] = field(default_factory=list)
 
-    def place(self, position: int) -> tuple[Part, int]:
-        """The part that an image lies in, and its index there."""
-        for part in self.catalogue.parts.values():
-            if position < len(part):
-                return part, position
-            position -= len(part)
-        raise IndexError(position)
-
-    def name(self, position: int) -> str:
-        """How messages name an image."""
-        part, index = self.place(position)
-        return part.name(index)
-
-    def keep(self, position: int, measured: Measured | DataError, *, sampled: bool) -> None:
-        """Write an image's row."""
-        row = self.rows[position]
-        if isinstance(measured, DataError):
-            self.damaged.add(f"{DAMAGED} ({measured})", self.name(position))
+    def add(self, position: int, *, is_file: bool, sampled: bool) -> None:
+        """Read an image and write its row."""
+        row, name = self.rows[position], self.images.name(position)
+        row["suffix"] = number_of(self.suffixes, Path(name).suffix.casefold() if is_file else "")
+        try:
+            measured = measure(self.images.raw(position))
+        except DataError as error:
+            self.damaged.add(f"{DAMAGED} ({error})", name)
             return
         seen = measured.look
         row["readable"], row["blank"], row["pixels"] = True, seen.blank, measured.pixels
@@ -130,36 +122,27 @@ def measure_all(catalogue: Catalogue, evaluation: float) -> Generator[Progress, 
     Yields:
         One step for each ``CHUNK`` images.
     """
-    result = Measurements(catalogue, rows_of(catalogue, evaluation))
-    total = len(result.rows)
+    rows = rows_of(catalogue, evaluation)
+    result, total = Measurements(catalogue, catalogue.part("all", evaluation), rows), len(rows)
     # The same sample as that of ``survey``, so that the same rules are chosen as in a run.
     sampled = np.zeros(total, dtype=np.bool_)
     sampled[np.random.default_rng(0).permutation(total)[:SAMPLE]] = True
-    places = ((part, index) for part in catalogue.parts.values() for index in range(len(part)))
-    for position, (part, index) in enumerate(places):
-        suffix = Path(part.name(index)).suffix.casefold() if isinstance(part, FilesPart) else ""
-        result.rows[position]["suffix"] = number_of(result.suffixes, suffix)
-        result.keep(position, attempted(part, index), sampled=bool(sampled[position]))
+    files = (isinstance(part, FilesPart) for part in catalogue.parts.values() for _ in range(len(part)))
+    for position, is_file in enumerate(files):
+        result.add(position, is_file=is_file, sampled=bool(sampled[position]))
         if (position + 1) % CHUNK == 0 or position + 1 == total:
             yield Progress("images", position + 1, total)
     return result
 
 
-def attempted(part: Part, index: int) -> Measured | DataError:
-    """An image in numbers, or why it cannot be decoded."""
-    try:
-        return measure(part.raw(index))
-    except DataError as error:
-        return error
-
-
 def rows_of(catalogue: Catalogue, evaluation: float) -> NDArray[Any]:
     """A row for each image, with its label and part alone."""
-    rows = np.zeros(sum(map(len, catalogue.parts.values())), dtype=ROW)
-    rows["label"] = np.concatenate([part.labels for part in catalogue.parts.values()])
+    labels = np.concatenate([part.labels for part in catalogue.parts.values()])
+    rows = np.zeros(len(labels), dtype=ROW)
+    rows["label"] = labels
     rows["evaluation"] = np.concatenate(
         [
-            evaluation_share(part.labels, evaluation) if split == "all" else np.full(len(part), split == "eval")
+            held_out(part.labels, evaluation) if split == "all" else np.full(len(part), split == "eval")
             for split, part in catalogue.parts.items()
         ]
     )
@@ -195,9 +178,9 @@ def same_form(image: Decoded) -> NDArray[Any]:
         pixels = np.asarray(image.convert("L"))
     else:
         pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    if pixels.shape[2:] == (3,) and (pixels[0, :, 0] == pixels[0, :, 1]).all():
-        grey = pixels[..., :1]
-        return grey[..., 0] if (pixels == grey).all() else pixels
+    # The first row alone tells that most images in colour are no grey ones.
+    if pixels.shape[2:] == (3,) and all((rows == rows[..., :1]).all() for rows in (pixels[0], pixels)):
+        return pixels[..., 0]
     return pixels
 
 

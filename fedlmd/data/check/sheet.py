@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fedlmd.data.check.copies import Copies
 from fedlmd.data.check.measure import Measurements
 from fedlmd.data.facts import eight_bits, value_range
-from fedlmd.data.formats import from_array, open_image
+from fedlmd.data.formats import Raw, from_array, open_image
 from fedlmd.data.images import picture
-from fedlmd.data.pixel_rules import PixelRules, Raw, decode_image
+from fedlmd.data.pixel_rules import PixelRules, decode_image
 from fedlmd.data.sources import DAMAGED
 from fedlmd.progress import Progress
 
@@ -32,7 +32,6 @@ CELL, INNER, OUTER, MARGIN, SIDE = 64, 4, 18, 28, 190
 PAIR = 2 * CELL + INNER
 PAPER, INK, GREY, RULE, MAT = "#ffffff", "#1a1c20", "#6b7078", "#e3e5e9", "#f2f3f5"
 """Colours of the paper, of titles, of captions, of the lines between rows, and behind pictures."""
-
 
 FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "arial.ttf")
 """Fonts of systems, for characters that Pillow's own lacks."""
@@ -91,12 +90,12 @@ def draw_sheet(
     for done, label in enumerate(labels.tolist(), start=1):
         lines.append(label_line(measured, label, rules))
         yield Progress("sheet", done, len(labels))
-    lines += [*other_lines(measured, copies, rules)]
+    lines += other_lines(measured, copies, rules)
     shown = "" if len(labels) == len(measured.catalogue.labels) else f", {len(labels)} of them shown"
-    name = Path(measured.catalogue.name).resolve().name
-    title = f"{name}: {len(measured.rows):,} images, "
-    title += f"{len(measured.catalogue.labels):,} labels{shown}"
-    page(title, f"left: as in the file; right: as the networks see it, {in_words(rules)}", lines).save(file, "PNG")
+    name, count = Path(measured.catalogue.name).resolve().name, len(measured.catalogue.labels)
+    title = f"{name}: {len(measured.rows):,} images, {count:,} labels{shown}"
+    seen = f"{rules.size} x {rules.size} pixels, {'grey' if rules.channels == 1 else 'RGB'}"
+    page(title, f"left: as in the file; right: as the networks see it, {seen}", lines).save(file, "PNG")
 
 
 def label_line(measured: Measurements, label: int, rules: PixelRules) -> Line:
@@ -118,12 +117,14 @@ def other_lines(measured: Measurements, copies: Copies, rules: PixelRules) -> It
     twins = [*copies.contradictory_examples, *copies.leaked_examples, *copies.repeated_examples]
     if twins:
         chosen = list(dict.fromkeys(twins))[:COLUMNS]
-        pairs = [(original(measured, first), original(measured, second)) for first, second in chosen]
+        raw = measured.images.raw
+        pairs = [(as_in_file(raw(first)), as_in_file(raw(second))) for first, second in chosen]
         below = tuple((label_and_part(measured, first), label_and_part(measured, second)) for first, second in chosen)
         yield Line("same pixels", (f"{copies.groups:,} groups", "both as in the file"), pairs, below)
     if len(measured.damaged):
-        names = [f"{example}: {cause(reason)}" for reason, example in measured.damaged.examples.items()]
-        yield Line("not decoded", (f"{len(measured.damaged):,} of the images",), texts=tuple(names[:LINES]))
+        causes = {file: reason[len(DAMAGED) + 2 : -1] for reason, file in measured.damaged.examples.items()}
+        texts = tuple(f"{file}: {cause}" for file, cause in causes.items())[:LINES]
+        yield Line("not decoded", (f"{len(measured.damaged):,} of the images",), texts=texts)
 
 
 def label_and_part(measured: Measurements, position: int) -> Caption:
@@ -138,41 +139,25 @@ def shown_label(measured: Measurements, label: int) -> str:
     return name if any(has_all(font, name) for font in fonts(19)) else f"label {label + 1}"
 
 
-def cause(reason: str) -> str:
-    """Why an image cannot be decoded."""
-    return reason.removeprefix(f"{DAMAGED} (").removesuffix(")")
-
-
 def pair(measured: Measurements, position: int, rules: PixelRules) -> tuple[Image.Image, Image.Image]:
     """An image as it is in its file, and as the networks see it."""
-    part, index = measured.place(position)
-    raw = part.raw(index)
+    raw = measured.images.raw(position)
     return as_in_file(raw), in_cell(picture(decode_image(raw, rules)))
-
-
-def original(measured: Measurements, position: int) -> Image.Image:
-    """An image as it is in its file."""
-    part, index = measured.place(position)
-    return as_in_file(part.raw(index))
 
 
 def as_in_file(raw: Raw) -> Image.Image:
     """An image as it is in its file; one with more than 8 bits from its lowest value to its highest."""
     decoded = open_image(raw, 2 * CELL) if isinstance(raw, bytes) else from_array(raw)
-    low, high, _ = value_range(decoded)
-    return in_cell(eight_bits(decoded, low, high))
+    return in_cell(eight_bits(decoded, *value_range(decoded)))
 
 
 def in_cell(image: Image.Image) -> Image.Image:
     """An image in the middle of a square of ``CELL`` pixels, transparent parts on a chequered ground."""
-    kept = image.convert("RGBA")
-    if max(kept.size) > CELL:
-        scale = CELL / max(kept.size)
-        size = (max(1, round(kept.width * scale)), max(1, round(kept.height * scale)))
-        kept = kept.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    else:
-        factor = CELL // max(kept.size)
-        kept = kept.resize((kept.width * factor, kept.height * factor), Image.Resampling.NEAREST)
+    kept, longest = image.convert("RGBA"), max(image.size)
+    scale = CELL / longest if longest > CELL else CELL // longest
+    size = (max(1, round(kept.width * scale)), max(1, round(kept.height * scale)))
+    filtered = Image.Resampling.LANCZOS if longest > CELL else Image.Resampling.NEAREST
+    kept = kept.resize(size, filtered, reducing_gap=3.0)
     cell = Image.new("RGB", (CELL, CELL), MAT)
     left, top = (CELL - kept.width) // 2, (CELL - kept.height) // 2
     if np.asarray(kept.getchannel("A")).min() < 255:
@@ -187,16 +172,9 @@ def chequered(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.where((rows + columns) % 2, 255, 214).astype(np.uint8)).convert("RGB")
 
 
-def in_words(rules: PixelRules) -> str:
-    """The rules for pixels in few words."""
-    return f"{rules.size} x {rules.size} pixels, {'grey' if rules.channels == 1 else 'RGB'}"
-
-
 def page(title: str, subtitle: str, lines: Sequence[Line]) -> Image.Image:
     """The sheet."""
-    most = max([6, *(len(line.pairs) for line in lines)])
-    if any(line.texts for line in lines):
-        most = COLUMNS
+    most = max([6, *(COLUMNS if line.texts else len(line.pairs) for line in lines)])
     width = 2 * MARGIN + SIDE + most * (PAIR + OUTER) - OUTER
     top = MARGIN + 74
     sheet = Image.new("RGB", (width, top + sum(line.height + OUTER for line in lines) + MARGIN - OUTER), PAPER)
@@ -228,12 +206,11 @@ def draw_line(sheet: Image.Image, draw: ImageDraw.ImageDraw, line: Line, top: in
 
 def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
     """A text in one line, shortened to a width."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    font = next((font for font in fonts(size) if has_all(font, shown)), fonts(size)[0])
-    if draw.textlength(shown, font=font) > width:
-        while shown and draw.textlength(f"{shown}...", font=font) > width:
-            shown = shown[:-1]
-        shown += "..."
+    whole = shown = "".join(character if character.isprintable() else "?" for character in text)
+    font = next((font for font in fonts(size) if has_all(font, whole)), fonts(size)[0])
+    while whole and draw.textlength(shown, font=font) > width:
+        whole = whole[:-1]
+        shown = f"{whole}..."
     draw.text(at, shown, fill=colour, font=font)
 
 

@@ -23,6 +23,9 @@ IMAGE_KEYS = ("x", "images", "image", "imgs", "data", "pixels")
 LABEL_KEYS = ("y", "labels", "label", "targets", "target", "classes")
 NEEDED = "it needs arrays x and y, or x_train, y_train, x_test and y_test, or train_images, train_labels and so on"
 
+MOST = 10
+"""Names that a message lists."""
+
 Kind = Literal["images", "labels"]
 
 
@@ -44,8 +47,11 @@ def catalogue_of_archive(path: Traversable | Path, name: str) -> Catalogue:
                 raise DataError(f"it holds a single array; {NEEDED}")
             return catalogue_of_arrays(archive, name)
     except Exception as error:  # zipfile, zlib and numpy raise many kinds on a broken archive
-        pickled = "it holds pickled objects, which could run code; save plain arrays of numbers or strings"
-        reason = pickled if "allow_pickle" in str(error) else error
+        reason = str(error)
+        if "Object arrays" in reason:
+            reason = "it holds pickled objects, which could run code; save plain arrays of numbers or strings"
+        elif "allow_pickle" in reason:  # how NumPy refuses what is neither an archive nor an array
+            reason = f"it is a file of another kind; {NEEDED}"
         raise DataError(f"{name} cannot be read as an .npz file of images: {reason}") from error
 
 
@@ -63,7 +69,8 @@ def catalogue_of_arrays(archive: NpzFile, name: str) -> Catalogue:
     if "train" in pairs and (beside := pairs.pop("all", None)):
         passed_over.add("arrays beside those of the parts", " and ".join(beside.values()))
     if not pairs or any(len(pair) < 2 for pair in pairs.values()):
-        raise DataError(f"{NEEDED}; it has {', '.join(archive.files) or 'none'}")
+        more = f" and {len(archive.files) - MOST:,} more" if len(archive.files) > MOST else ""
+        raise DataError(f"{NEEDED}; it has {', '.join(archive.files[:MOST]) or 'none'}{more}")
     refuse_large(archive)
     arrays = {split: (archive[pair["images"]], flat_labels(archive[pair["labels"]])) for split, pair in pairs.items()}
     return assembled(name, arrays, passed_over)
@@ -101,16 +108,17 @@ def assembled(name: str, arrays: dict[str, tuple[AnyArray, AnyArray]], passed_ov
 
 def channels_last(x: AnyArray) -> AnyArray:
     """Images as (N, H, W) or (N, H, W, C). Raises DataError."""
-    shape = f"(N, H, W), or with 1 to 4 channels (N, H, W, C) or (N, C, H, W), and not empty, not {x.shape}"
     if x.dtype.kind not in "buif":
         raise DataError(f"its images must be numbers or bool, not {x.dtype}")
-    if x.ndim not in (3, 4) or 0 in x.shape:
-        raise DataError(f"its images must be {shape}")
-    if x.ndim == 3 or 1 <= x.shape[3] <= 4:
-        return x
-    if not 1 <= x.shape[1] <= 4:
-        raise DataError(f"its images must be {shape}")
-    return x.transpose(0, 2, 3, 1)
+    if x.ndim in (3, 4) and x.size:
+        if x.ndim == 3 or x.shape[3] <= 4:
+            return x
+        if x.shape[1] <= 4:
+            return x.transpose(0, 2, 3, 1)
+    raise DataError(
+        "its images must be (N, H, W), or with 1 to 4 channels (N, H, W, C) or (N, C, H, W), and not empty, "
+        f"not {x.shape}"
+    )
 
 
 def flat_labels(y: AnyArray) -> AnyArray:
@@ -123,8 +131,8 @@ def flat_labels(y: AnyArray) -> AnyArray:
         raise DataError(f"its labels must be (N,) or (N, 1), not {y.shape}")
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all():
+    if y.dtype.kind == "b" or (y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all()):
         y = y.astype(np.int64)
-    if y.dtype.kind not in "iuUb":
+    if y.dtype.kind not in "iuU":
         raise DataError(f"its labels must be whole numbers or strings, not {y.dtype}")
-    return y.astype(np.int64) if y.dtype.kind == "b" else y
+    return y

@@ -36,9 +36,6 @@ def catalogue_of_folder(folder: Path, base: Path | None, *, labelled: bool = Tru
     """
     walk = Walk(folder, base)
     entries = walk.entries()
-    for path in walk.empty:
-        if path:
-            walk.passed_over.add("an empty folder", "/".join(path))
     if (by_table := catalogue_of_table(folder, walk, entries)) is not None:
         return by_table
     entries, notes = without_masks(entries, walk.passed_over)

@@ -12,10 +12,10 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from fedlmd.data.catalogue import Catalogue, JoinedPart, Part, PassedOver, numbered
+from fedlmd.data.formats import Raw
 from fedlmd.data.images import DataError, ImageError
 from fedlmd.data.layouts.splits import arranged, split_of
 from fedlmd.data.layouts.walk import held_inside
-from fedlmd.data.pixel_rules import Raw
 
 SAVED = ("dataset_dict.json", "state.json")
 """Files that ``save_to_disk`` writes beside a data set of several splits, and beside one split."""
@@ -33,12 +33,12 @@ class TablePart(Part):
     """
 
     def __init__(self, images: Any, labels: Int64[np.ndarray, " n"], rows: NDArray[Any], folder: Path) -> None:  # noqa: ANN401 - pyarrow has no types
-        super().__init__(labels)
-        self.images, self.rows, self.folder = images, rows, folder
+        super().__init__(labels, rows)
+        self.images, self.folder = images, folder
 
-    def raw(self, index: int) -> Raw:
+    def raw_of(self, row: int) -> Raw:
         """The bytes of an image. Raises ImageError."""
-        value = self.images[int(self.rows[index])].as_py()
+        value = self.images[row].as_py()
         entry = value if isinstance(value, dict) else {"bytes": value}
         data = entry.get("bytes")
         if isinstance(data, bytes):
@@ -50,13 +50,9 @@ class TablePart(Part):
         except OSError as error:
             raise ImageError(f"it cannot be read: {error.strerror}") from error
 
-    def name(self, index: int) -> str:
+    def name_of(self, row: int) -> str:
         """The folder and the row."""
-        return f"{self.folder}, row {int(self.rows[index])}"
-
-    def take(self, indices: NDArray[Any]) -> Part:
-        """The images at these positions."""
-        return TablePart(self.images, self.labels[indices], self.rows[indices], self.folder)
+        return f"{self.folder}, row {row}"
 
 
 def table_files(folder: Path) -> dict[str, list[Path]]:

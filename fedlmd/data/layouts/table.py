@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedlmd.data.catalogue import Catalogue
 from fedlmd.data.images import DataError
-from fedlmd.data.layouts.splits import SPLIT_NAMES, VALIDATION, split_of
+from fedlmd.data.layouts.splits import split_of
 from fedlmd.data.layouts.walk import Entry, Walk, assembled
 
 FILE_COLUMNS = (
@@ -69,7 +69,7 @@ def catalogue_of_table(folder: Path, walk: Walk, entries: list[Entry]) -> Catalo
             entry = known.get(normal_path(row[table.file]))
             if entry is None:
                 walk.passed_over.add(f"listed in {table.entry.relative}, but not there", row[table.file])
-            elif not row[table.label].strip():
+            elif not row[table.label]:
                 walk.passed_over.add(f"without a label in {table.entry.relative}", row[table.file])
             elif entry.relative in listed:
                 walk.passed_over.add(f"listed again in {table.entry.relative}", row[table.file])
@@ -112,11 +112,10 @@ def split_of_table(table: Table) -> str | None:
 
 def part_of(table: Table, row: dict[str, str], entry: Entry, tables: int) -> str:
     """The part that a row belongs to: train, eval, val or all."""
-    if table.split is not None:
-        return split_of(row[table.split]) or "all"
+    by_row = split_of(row[table.split]) if table.split else None
     by_table = split_of_table(table) if tables > 1 else None
     by_folder = next((split for part in entry.parts[:-1] if (split := split_of(part))), None)
-    return by_table or by_folder or "all"
+    return by_row or by_table or by_folder or "all"
 
 
 def names_of(entries: list[Entry]) -> dict[str, Entry]:
@@ -177,8 +176,8 @@ def hits_of(rows: list[dict[str, str]], column: str, known: dict[str, Entry], *,
 
 
 def is_split(rows: list[dict[str, str]], column: str) -> bool:
-    """Whether a column says train and test."""
-    return {row[column].strip().casefold() for row in rows} <= {*SPLIT_NAMES, *VALIDATION}
+    """Whether a column says train and test, or nothing for some images."""
+    return all(not row[column] or split_of(row[column]) for row in rows)
 
 
 def read_rows(entry: Entry) -> list[dict[str, str]]:

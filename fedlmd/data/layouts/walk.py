@@ -55,10 +55,9 @@ class Walk:
     Args:
         folder: where to begin.
         base: the data root, resolved: links that lead outside of it are refused; None follows every link.
-        passed_over: gets files that are no images, and folders of the system.
+        passed_over: gets files that are no images, empty folders, and folders of the system.
 
     Attributes:
-        empty: folders that hold nothing.
         tables: files that may be tables of labels.
         problems: why such tables are not used; for messages about images without labels.
     """
@@ -71,7 +70,6 @@ class Walk:
         self.source = Path(os.path.realpath(self.folder))
         self.visited: set[str] = set()
         self.linked: set[str] = set()
-        self.empty: list[tuple[str, ...]] = []
         self.tables: list[Entry] = []
         self.problems: list[str] = []
 
@@ -83,8 +81,8 @@ class Walk:
         """The image files of a folder, then those of its folders."""
         self.visited.add(os.path.realpath(folder))
         files, folders = self.listed(folder)
-        if not files and not folders:
-            self.empty.append(parts)
+        if parts and not files and not folders:
+            self.passed_over.add("an empty folder", "/".join(parts))
         for name in sorted(files, key=natural):
             entry = Entry(files[name], (*parts, name))
             if is_image(name) or looks_like_dicom(entry):

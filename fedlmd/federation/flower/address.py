@@ -9,7 +9,8 @@ from ipaddress import IPv6Address
 
 # Where a server listens at all interfaces, and how its own machine reaches it.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+# The socket library raises no OSError for a name that is too long or has an empty part.
+NAME = re.compile(r"(?!-)(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(?<!-)\.?")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,6 +42,8 @@ class ServerEngine:
 
     def __init__(self, home: Path, host: str, port: int) -> None:
         self.home, self.host, self.port = home.absolute(), host, port
+        self.local = Address(host, port).local
+        self.secret = self.home / "flower" / "superexec.secret"
         self.environment = flower_environment(self.home, host)
         self.commands = RunCommands(self.home, self.environment)
         self._processes: list[SupervisedProcess] = []
@@ -54,13 +55,13 @@ class ServerEngine:
             EngineError: when the port is in use, or the server does not respond within ``timeout`` seconds.
         """
         check_port(self.host, self.port)
-        secret = self._prepare()
+        self._prepare()
         superlink = [sys.executable, "-m", "fedlmd.federation.flower.superlink"]
         superlink += ["--insecure", "--host", self.host, "--port", str(self.port)]
-        superlink += ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
+        superlink += ["--isolation", "process", "--superexec-auth-secret-file", str(self.secret)]
         superlink += ["--database", str(self.home / "flower" / "state.db"), "--disable-runtime-dependency-installation"]
-        superexec = [program("flower-superexec"), "--insecure", "--runtime-api-address", self.local_address]
-        superexec += ["--superexec-auth-secret-file", str(secret)]
+        superexec = [program("flower-superexec"), "--insecure", "--runtime-api-address", str(self.local)]
+        superexec += ["--superexec-auth-secret-file", str(self.secret)]
         link = self._launch("superlink", superlink)
         try:
             self._wait_for_health(link, timeout)
@@ -74,11 +75,6 @@ class ServerEngine:
         side_by_side(*[process.stop for process in self._processes])
         self._processes.clear()
 
-    @property
-    def local_address(self) -> str:
-        """The "host:port" at which this machine reaches the server."""
-        return str(Address(self.host, self.port).local)
-
     def workers(self, timeout: float = 5.0) -> list[AnnouncedWorker]:
         """The workers that announced themselves within the last hour, whether they are accepted or not.
 
@@ -89,15 +85,10 @@ class ServerEngine:
             EngineError: when Flower's server does not respond.
         """
         try:
-            secret = self._secret.read_bytes()
+            secret = self.secret.read_bytes()
         except OSError as error:
-            raise EngineError(f"{self._secret} cannot be read ({error.strerror}); start the server first") from None
-        return list_workers(Address(self.host, self.port).local, token_of(secret), timeout)
-
-    @property
-    def _secret(self) -> Path:
-        """The file of the secret that Flower's processes of this server share."""
-        return self.home / "flower" / "superexec.secret"
+            raise EngineError(f"{self.secret} cannot be read ({error.strerror}); start the server first") from None
+        return list_workers(self.local, token_of(secret), timeout)
 
     @property
     def pids(self) -> dict[str, int | None]:
@@ -117,20 +108,20 @@ class ServerEngine:
         return self.commands.submit(run_dir, app)
 
     def stop_run(self, run_dir: Path) -> None:
-        """Stop the run in a folder; its processes end some seconds later.
+        """Stop the run in a folder; its processes end some seconds later. No effect on one that Flower has ended.
 
         Raises:
-            EngineError: when Flower does not know the run.
+            EngineError: when Flower does not know the run, or does not respond.
         """
         run_id, events = read_run_id(run_dir), EventLog(run_dir)
         # Before the run's process, which fails when Flower stops the run, can write a final event of its own.
         if not events.final():
             events.append("stopped", reason="the run was stopped")
-        self.commands.stop(run_id)
-
-    def status(self, run_dir: Path) -> RunStatus:
-        """Flower's status of the run in a folder. Costs a second of processor time: call rarely. Raises EngineError."""
-        return self.commands.status(run_dir)
+        try:
+            self.commands.stop(run_id)
+        except EngineError:
+            if not self.commands.status(run_dir).finished:
+                raise
 
     def follow(self, run_dir: Path, silence: float = 3.0) -> Iterator[dict[str, Any]]:
         """Yield a run's events as they are written, up to and with the one that ends it: finished, failed or stopped.
@@ -157,7 +148,7 @@ class ServerEngine:
         events.mend()
         started, status = events.has_started(), RunStatus("unknown")
         try:
-            status = self.status(run_dir)
+            status = self.commands.status(run_dir)
             if started and not status.finished:
                 self.commands.stop(read_run_id(run_dir))
         except EngineError as error:
@@ -168,17 +159,16 @@ class ServerEngine:
             with suppress(OSError):
                 events.append("failed", reason=reason, kind="ProcessDied")
 
-    def _prepare(self) -> Path:
-        """Write Flower's configuration and the SuperExec's secret; returns the secret's file."""
+    def _prepare(self) -> None:
+        """Write Flower's configuration and the secret that Flower's processes of this server share."""
         flower = self.home / "flower"
         flower.mkdir(parents=True, exist_ok=True)
         (self.home / "logs").mkdir(exist_ok=True)
-        config = f'[superlink]\ndefault = "{LINK}"\n\n[superlink.{LINK}]\naddress = "{self.local_address}"\n'
+        config = f'[superlink]\ndefault = "{LINK}"\n\n[superlink.{LINK}]\naddress = "{self.local}"\n'
         (flower / "config.toml").write_text(config + "insecure = true\n", encoding="utf-8")
-        if not self._secret.exists():
-            self._secret.touch(mode=0o600)
-            self._secret.write_bytes(secrets.token_bytes(32))
-        return self._secret
+        if not self.secret.exists():
+            self.secret.touch(mode=0o600)
+            self.secret.write_bytes(secrets.token_bytes(32))
 
     def _launch(self, name: str, command: list[str]) -> SupervisedProcess:
         process = SupervisedProcess(command, self.environment, self.home / "logs" / f"{name}.log", self.home)
@@ -191,9 +181,9 @@ class ServerEngine:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline:
             try:
-                with opener.open(f"http://{self.local_address}/health", timeout=2):
+                with opener.open(f"http://{self.local}/health", timeout=2):
                     return
-            except (urllib.error.URLError, OSError):
+            except OSError:
                 time.sleep(0.1)
             if link.starts > 2:
                 break

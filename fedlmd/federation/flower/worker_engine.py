@@ -7,13 +7,7 @@ from pathlib import Path
 
 from fedlmd.federation.announcement import name_problem
 from fedlmd.federation.flower.address import Address
-from fedlmd.federation.flower.processes import (
-    EngineError,
-    SupervisedProcess,
-    check_port,
-    flower_environment,
-    program,
-)
+from fedlmd.federation.flower.processes import EngineError, SupervisedProcess, check_port, flower_environment, program
 
 
 class WorkerEngine:

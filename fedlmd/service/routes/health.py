@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -33,7 +32,7 @@ def state_of(service: Service) -> Health:
         role=host.role,
         release=host.releases.current,
         training=progress is not None,
-        progress=ProgressBody(**asdict(progress)) if progress else None,
+        progress=ProgressBody.of(progress) if progress else None,
         jobs=sum(job.running for job in service.jobs.list()),
         drift=DriftCount(state=watched.state, images=watched.images, alarms=watched.alarms) if watched else None,
         uptime=round(time.monotonic() - service.started, 3),

@@ -39,8 +39,8 @@ def test_a_label_cannot_be_learnt_and_be_unknown():
 @pytest.mark.parametrize(
     ("known", "unknown", "message"),
     [
-        ((), (), "1 label left to learn, where two are needed; there are a, b"),
-        (("a",), (), "1 label left to learn"),
+        ((), (), "1 label left to learn, where two are needed; there are a, b: name fewer with --unknown, or add"),
+        (("a",), (), "1 label left to learn, where two are needed; there are a, b: name more with --labels, or add"),
         ((), ("a", "b"), "0 labels left to learn"),
         (("a", "b"), (), "no label is left to be unknown"),
     ],

@@ -163,11 +163,13 @@ def test_damaged_and_passed_over_files_are_warnings_and_errors_of_a_strict_run(u
     assert len(strict.sentences("error")) == 2
 
 
-def test_files_of_the_system_are_no_warning(usable):
+@pytest.mark.parametrize("strict", [False, True])
+def test_files_of_the_system_are_no_warning_and_do_not_stop_a_strict_run(usable, strict):
     (usable / ".DS_Store").write_bytes(b"x")
-    report = checked(usable)
+    report = checked(usable, strict=strict)
     assert report.verdict == "usable"
     assert report.passed_over[0]["count"] == 1
+    load(str(usable), "train", config=DataConfig(strict=strict))
 
 
 def test_copies_in_both_parts_are_a_leak_whatever_their_format(put, tmp_path):

@@ -112,7 +112,7 @@ def test_rows_follow_the_order_of_the_source_and_the_part_that_a_run_splits_off(
     measured = drain(measure_all(catalogue, 0.2))
     assert measured.rows["width"].tolist() == [4 + n for n in range(70)] * 2
     assert measured.rows["label"].tolist() == [0] * 70 + [1] * 70
-    held = [measured.name(place) for place in np.flatnonzero(measured.rows["evaluation"]).tolist()]
+    held = [measured.images.name(place) for place in np.flatnonzero(measured.rows["evaluation"]).tolist()]
     part = catalogue.part("eval", 0.2)
     assert held == [part.name(index) for index in range(len(part))]
     assert (measured.suffixes, measured.modes) == ([".png"], ["L"])

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from fedlmd.data import DataError, ImagesConfig, PixelRules, choose_rules, load, scan, survey
-from tests.data.samples import RAMP, both, content
+from tests.data.samples import RAMP, both, content, paint
 
 
 @pytest.fixture
@@ -207,3 +207,15 @@ def test_arrays_that_do_not_fit_into_memory_are_refused_before_they_are_unpacked
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(DataError, match=r"its arrays take .* bytes of memory and 1,000 are free"):
         load(source, "train")
+
+
+def test_a_file_of_another_kind_is_not_said_to_hold_pickled_objects(tmp_path):
+    paint(tmp_path / "a.png")
+    with pytest.raises(DataError, match="it is a file of another kind; it needs arrays x and y"):
+        load(str(tmp_path / "a.png"), "train")
+
+
+def test_of_an_archive_of_many_files_some_are_named(tmp_path):
+    np.savez(tmp_path / "many.npz", **{f"cat_{number}": ONE for number in range(1200)})
+    with pytest.raises(DataError, match=r"it has cat_0, .*cat_9 and 1,190 more$"):
+        load(str(tmp_path / "many.npz"), "train")

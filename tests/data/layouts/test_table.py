@@ -194,3 +194,9 @@ def test_a_table_whose_first_rows_are_missing_files_is_still_recognised(tmp_path
     rows = [(f"gone{number}", "cat") for number in range(100)] + [(str(number), "dog") for number in range(200)]
     tree(tmp_path, {f"{number}.png": 7 for number in range(200)} | {"labels.csv": csv(rows)})
     assert len(scan(str(tmp_path)).parts["all"]) == 200
+
+
+def test_images_without_a_part_in_the_column_of_parts_are_for_training(tmp_path):
+    rows = "1.png,a,train\n2.png,a,TEST\n3.png,b,\n"
+    tree(tmp_path, {f"{number}.png": number for number in (1, 2, 3)} | {"labels.csv": f"file,label,split\n{rows}"})
+    assert both(tmp_path) == ({"a": [1], "b": [3]}, {"a": [2]})

@@ -43,6 +43,9 @@ def test_an_address_is_read_and_written_in_the_same_form(text, host, port):
         "two words:9092",
         "-x:9092",
         "server:9092\nx",
+        "server..lab:9092",
+        "a" * 64 + ".lab:9092",
+        ".".join(["lab"] * 64) + ":9092",
     ],
 )
 def test_another_form_is_refused_with_the_form_that_is_allowed(text):

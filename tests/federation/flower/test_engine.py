@@ -68,7 +68,7 @@ def test_a_whole_run_makes_a_release_and_refuses_the_worker_that_sends_nan(clust
         stored = load_file(server.home.parent / name / "trainer" / f"{release.id}.safetensors")
         np.testing.assert_array_equal(stored["denoiser.w"], release.weights["denoiser.w"])
     deadline = time.monotonic() + 30
-    while (status := server.status(folder)).status == "running":
+    while (status := server.commands.status(folder)).status == "running":
         assert time.monotonic() < deadline
     assert status.status == "finished:completed"
 
@@ -101,13 +101,15 @@ def test_a_killed_run_gets_a_final_event_leaves_the_workers_free_and_continues_w
     assert [*events][-1]["event"] == "stopped"
 
 
-def test_a_stopped_run_ends_as_stopped(cluster, server):
+def test_a_stopped_run_ends_as_stopped_and_to_stop_it_twice_is_no_error(cluster, server):
     folder = cluster.submit("stopped", behaviours={name: WorkerBehaviour(seconds=60) for name in WORKERS})
     events = server.follow(folder, silence=0.5)
     assert next(event for event in events if event["event"] == "started")
     server.stop_run(folder)
+    server.stop_run(folder)
     *_, last = events
     assert last["event"] == "stopped", last
+    assert [event["event"] for event in EventLog(folder).read()].count("stopped") == 1
 
 
 def test_a_run_that_is_resumed_at_once_is_not_called_dead_by_who_followed_it_before(tmp_path, monkeypatch):
@@ -128,10 +130,10 @@ def test_a_run_that_is_resumed_at_once_is_not_called_dead_by_who_followed_it_bef
 
 def test_a_run_that_flower_does_not_know_is_an_error(server, tmp_path):
     with pytest.raises(EngineError, match="was not submitted"):
-        server.status(tmp_path)
+        server.commands.status(tmp_path)
     (tmp_path / "flower.json").write_text('{"run-id": "12345"}')
     with pytest.raises(EngineError, match="flwr ls failed"):
-        server.status(tmp_path)
+        server.commands.status(tmp_path)
 
 
 def test_a_worker_that_announces_itself_is_listed_until_the_server_is_started_again(server):
