@@ -91,6 +91,7 @@ LAYOUTS = {
     "a part to train on alone": {"train/{cat,dog}/{1..5}.png": None},
     "any of these within one or more folders": {"archive/photos/{cat,dog}/{1..5}.png": None},
     "parts beside other folders": {"{train,test}/{cat,dog}/{1..5}.png": None, "ground_truth/dog/{1..5}.png": None},
+    "parts within label folders": {"{cat,dog}/{train,test}/{1..5}.png": None},
     "a label that is called train": {"{train,plane}/{1..5}.png": None},
     "a table of labels": {"labels.csv": rows(1, 10), "images/{1..10}.png": None},
     "names without suffix, other columns": {

@@ -23,6 +23,7 @@ def catalogue_of_folder(folder: Path, base: Path | None, *, labelled: bool = Tru
 
     - a table beside or above the images (``fedlmd.data.layouts.table``);
     - ``SPLIT/LABEL/**/*.png``; folders beside the split folders are passed over;
+    - ``LABEL/SPLIT/**/*.png``, where all images lie so;
     - ``LABEL/**/*.png``; images beside the label folders are passed over;
     - all of it within one further folder, as archives are often unpacked.
 
@@ -74,6 +75,7 @@ def labelled_entries(
 ) -> Labelled:
     """The label and part of each image by the folders that it lies in. Raises DataError where there is none."""
     splits = splits_of(entries, depth, notes)
+    inside = not splits and all(divides(entry, depth) for entry in entries if len(entry.parts) > depth + 1)
     beside = "images beside the label folders"
     parts: dict[str, list[tuple[Entry, str]]] = defaultdict(list)
     for entry in entries:
@@ -81,7 +83,7 @@ def labelled_entries(
         if not rest:
             passed_over.add(beside, entry.relative)
         elif not splits:
-            parts["all"].append((entry, first))
+            parts[str(split_of(rest[0])) if inside else "all"].append((entry, first))
         elif first not in splits:
             passed_over.add("beside the folders of the splits", entry.relative)
         elif len(rest) == 1:
@@ -91,6 +93,11 @@ def labelled_entries(
     if not parts:
         raise DataError(f"{folder} has images in {', '.join(splits)} but no label folders there; {GIVE_LABELS}")
     return parts
+
+
+def divides(entry: Entry, depth: int) -> bool:
+    """Whether an image lies in a split's folder within its label's."""
+    return len(entry.parts) > depth + 2 and split_of(entry.parts[depth + 1]) is not None
 
 
 def splits_of(entries: list[Entry], depth: int, notes: list[str]) -> dict[str, str]:

@@ -126,6 +126,17 @@ def test_folders_beside_the_parts_are_counted(tmp_path):
     assert reasons(tmp_path) == {"beside the folders of the splits": 1, "images beside the label folders": 2}
 
 
+def test_parts_can_lie_within_the_label_folders(tmp_path):
+    files = {
+        place.split("/", 2)[1] + "/" + place.split("/", 2)[0] + "/" + place.split("/", 2)[2]: value
+        for place, value in (TRAIN | EVAL).items()
+    }
+    tree(tmp_path, files)
+    assert both(tmp_path) == DIVIDED
+    tree(tmp_path, {"b/1.png": 77})
+    assert scan(str(tmp_path)).divided is False
+
+
 def test_a_label_can_be_called_train(tmp_path):
     tree(tmp_path, {"train/1.png": 1, "train/2.png": 2, "plane/1.png": 3, "car/1.png": 4})
     assert content(tmp_path, "all") == {"car": [4], "plane": [3], "train": [1, 2]}
