@@ -7,8 +7,8 @@ predictors"; Angelopoulos & Bates 2021, "A gentle introduction to conformal pred
 rate alpha, r = floor(alpha (n + 1)). A K in its tails says that the images are drawn otherwise: by another device,
 another hand, with another mix of labels, or, of too few alarms, that copies of training images are among them.
 
-Where scores tie, K is stochastically lower. A K that is low by ties alone cannot be told from one that is low because
-the images are easier.
+Where scores tie, K is stochastically lower. A K that is low by ties alone cannot be distinguished from one that is low
+because the images are easier.
 """
 
 from __future__ import annotations

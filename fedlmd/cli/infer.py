@@ -30,6 +30,37 @@ DRAWN = 20
 """Images that ``--picture`` draws at most."""
 
 
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Image files, folders with images below them, quoted patterns such as 'scans/**/*.png', or - for the "
+        "bytes of one image on standard input.",
+        show_default=False,
+    ),
+]
+Listing = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE", help="Read paths from this file, one on a line; - is standard input."),
+]
+Null = Annotated[
+    bool, typer.Option("--null", "-0", help="Paths of --from end with a zero byte, as find -print0 writes them.")
+]
+Form = Annotated[
+    str,
+    typer.Option(
+        "--format", click_type=click.Choice(FORMATS), help="Form of the rows on standard output, one for each file."
+    ),
+]
+Worker = Annotated[
+    str | None,
+    typer.Option(help="Worker of a federated release whose calibration counts; all workers' without it."),
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option(help=f"Draw what the detector computed into this PNG file, of the first {DRAWN} images."),
+]
+
+
 @dataclass
 class Tally:
     """What is kept of the answers that were written.
@@ -81,37 +112,14 @@ class Tally:
 
 def infer(
     release: ReleaseFolder,
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Image files, folders with images below them, quoted patterns such as 'scans/**/*.png', or - for the "
-            "bytes of one image on standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    listing: Annotated[
-        str | None,
-        typer.Option("--from", metavar="FILE", help="Read paths from this file, one on a line; - is standard input."),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths of --from end with a zero byte, as find -print0 writes them.")
-    ] = False,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format", click_type=click.Choice(FORMATS), help="Form of the rows on standard output, one for each file."
-        ),
-    ] = "table",
+    images: Images = None,
+    listing: Listing = None,
+    null: Null = False,
+    form: Form = "table",
     alpha: Alpha = None,
     detector: Annotated[str, typer.Option(help="The score that decides.")] = "verdict",
-    worker: Annotated[
-        str | None,
-        typer.Option(help="Worker of a federated release whose calibration counts; all workers' without it."),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(help=f"Draw what the detector computed into this PNG file, of the first {DRAWN} images."),
-    ] = None,
+    worker: Worker = None,
+    picture: Picture = None,
     batch_size: Annotated[int, typer.Option(help="Files that are scored at once.", min=1)] = 64,
     threads: Threads = CORES,
     json_file: JsonFile = None,
