@@ -54,7 +54,7 @@ $(VENV)/docs: requirements/docs.lock $(VENV)/runtime
 lock:
 	for kind in runtime dev docs; do \
 	  rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv; \
-	  extra=$$([ $$kind != runtime ] && echo "[$$kind]"); \
+	  extra=$$([ $$kind = runtime ] && echo "[photos]" || echo "[$$kind]"); \
 	  .lock-venv/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 ".$$extra"; \
 	  .lock-venv/bin/python -m pip freeze --exclude fedlmd | sed -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' > requirements/$$kind.lock; \
 	done; rm -rf .lock-venv

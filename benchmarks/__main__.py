@@ -12,6 +12,7 @@ from benchmarks.commands.detection import detection
 from benchmarks.commands.faults import faults
 from benchmarks.commands.infer import infer
 from benchmarks.commands.merge import merge
+from benchmarks.commands.photos import photos
 from benchmarks.commands.scale import scale
 from benchmarks.commands.tables import tables
 from benchmarks.commands.verdict import verdict
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (detection, verdict, ablation, merge, faults, scale, data, infer, demo, accuracy, tables):
+for command in (detection, verdict, ablation, merge, faults, scale, data, infer, photos, demo, accuracy, tables):
     app.command()(command)
 
 

@@ -181,7 +181,7 @@ def stages_scores(
         drawn.append(float(torch.cat([batch.drawn for batch in batches]).double().mean()))
     # The cost is that of a stream that is half known and half unknown.
     share = sum(drawn) / 2 / stages.lmd.config.reconstructions
-    first, lmd = summed(predictor.settings.detector.verdict, scores, predictor), scores["lmd"]
+    first, lmd = summed(predictor.settings.detectors.verdict, scores, predictor), scores["lmd"]
     evaluations = first.evaluations + share * lmd.evaluations
     made = Scores(parts[0], parts[1], seconds, first.gflop + share * lmd.gflop, evaluations)
     save_scores(path, made, key)
@@ -204,7 +204,7 @@ def rows_of(every: Sequence[Variant], scores: Mapping[str, Scores], predictor: P
         for each in every
         if each.choice
     ]
-    default = predictor.settings.detector.verdict
+    default = predictor.settings.detectors.verdict
     verdict = summed(default, scores, predictor)
     sums = {frozenset(names): names for names in (*SUMS, default) if set(names) <= scores.keys()}
     for names in sums.values():
@@ -237,7 +237,7 @@ def slug(words: str) -> str:
 
 def second_stage_figures(stages: TwoStage, scores: Mapping[str, Scores], predictor: Predictor) -> dict[str, float]:
     """Shares of images that go to the second stage, and what two stages cost."""
-    first = summed(predictor.settings.detector.verdict, scores, predictor)
+    first = summed(predictor.settings.detectors.verdict, scores, predictor)
     uncertain = {"known": stages.uncertain(first.known), "unknown": stages.uncertain(first.unknown)}
     shares = {f"second_stage_{kind}": float(images.double().mean()) for kind, images in uncertain.items()}
     return shares | {"nfe_two_stages": scores[TWO_STAGES].evaluations}

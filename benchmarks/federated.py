@@ -106,7 +106,8 @@ def prepared(settings: Settings, initial: Weights, folder: Path, denoisers: Path
     handlers, count = {}, settings.data.partition.workers
     for number in range(count):
         releases = folder / "workers" / str(number)
-        config = WorkerConfig(f"worker-{number}", settings.data, number, releases=releases, load=load_few)
+        store = folder.parent / "encoded.sqlite"
+        config = WorkerConfig(f"worker-{number}", settings.data, number, releases=releases, store=store, load=load_few)
         handler = storing_denoiser(Worker(config).handle, denoisers / f"denoiser-{number}")
         handlers[config.name] = reversing(handler) if number >= count - byzantine else handler
     grid = LocalGrid(handlers)

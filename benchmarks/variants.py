@@ -151,7 +151,7 @@ def detector_of(variant: Variant, predictor: Predictor) -> MeasuredDetector:
         KeyError: when the release has no such score.
     """
     settings = replace(predictor.settings, detector=variant.settings)
-    inputs = detector_inputs(settings, predictor.networks, predictor.gaussians)
+    inputs = detector_inputs(settings, predictor.networks, predictor.release.weights)
     detector: Detector = build_detectors([variant.score], inputs)[variant.score]
     if variant.summary != "median":
         detector = LMDBy(detector, variant.summary)  # type: ignore[arg-type]

@@ -272,7 +272,7 @@ def calibration_bytes(predictor: Predictor) -> int:
 
 def sums_bytes(predictor: Predictor) -> int:
     """Bytes that leave a worker for the Gaussians of the embeddings, whatever its number of images; 0 without any."""
-    gaussians = predictor.gaussians
+    gaussians = predictor.inputs.gaussians
     if gaussians is None:
         return 0
     classes, size = gaussians.means.shape

@@ -21,7 +21,11 @@ def dotted(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = [dotted(path) for path in SOURCES if FAB not in path.parents and path.name != "__main__.py"]
+STANDALONE = PACKAGE / "models" / "interchange" / "standalone.py"
+"""Part of a file that diffusers imports from an exported folder."""
+
+RUN = ("__main__.py", STANDALONE.name)
+MODULES = [dotted(path) for path in SOURCES if FAB not in path.parents and path.name not in RUN]
 
 
 def python(program, *arguments):

@@ -1,6 +1,6 @@
 """Moments, sketches, conformal p-values, drift, class Gaussians. Needs numpy only."""
 
-from fedlmd.calibration.class_gaussians import GAUSSIANS, added, check_sums, gaussians, square, sums_by_class
+from fedlmd.calibration.class_gaussians import DESCRIBED, GAUSSIANS, added, check_sums, gaussians, square, sums_by_class
 from fedlmd.calibration.config import CalibrationConfig
 from fedlmd.calibration.conformal import ComparedImages, Reference, Verdict, decide, reference
 from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
@@ -9,8 +9,11 @@ from fedlmd.calibration.moments import CalibrationError, Moments, pool_moments
 from fedlmd.calibration.promise import EVALUATION, PromiseCheck, check_scores, check_sketches, needed, too_few
 from fedlmd.calibration.repeats import IN_A_ROW, Repeats
 from fedlmd.calibration.sketch import LEVELS, Sketch, pool_sketches
+from fedlmd.calibration.whitening import ENCODER, cell_sums, check_cell_sums, whitening
 
 __all__ = [
+    "DESCRIBED",
+    "ENCODER",
     "EVALUATION",
     "GAUSSIANS",
     "IN_A_ROW",
@@ -29,6 +32,8 @@ __all__ = [
     "Sketch",
     "Verdict",
     "added",
+    "cell_sums",
+    "check_cell_sums",
     "check_scores",
     "check_sketches",
     "check_sums",
@@ -43,4 +48,5 @@ __all__ = [
     "sums_by_class",
     "to_json",
     "too_few",
+    "whitening",
 ]

@@ -15,14 +15,18 @@ Arrays = dict[str, np.ndarray]
 SUMS, GAUSSIANS = "sums.", "gaussians."
 """The prefixes of the arrays that workers send, and of those that a release holds."""
 
+DESCRIBED = "described-"
+"""What precedes these prefixes for a second set: of an encoder's descriptors rather than embeddings."""
 
-def sums_by_class(vectors: np.ndarray, labels: np.ndarray, classes: int) -> Arrays:
+
+def sums_by_class(vectors: np.ndarray, labels: np.ndarray, classes: int, before: str = "") -> Arrays:
     """The sums over a worker's vectors, float32.
 
     Args:
         vectors: (N, D).
         labels: class indices (N,), each below ``classes``.
         classes: K; there may be classes without vectors.
+        before: precedes the names.
 
     Returns:
         ``sums.counts`` (K,), ``sums.vectors`` (K, D) and ``sums.products`` (K, D (D + 1) / 2), the upper triangle of
@@ -37,11 +41,18 @@ def sums_by_class(vectors: np.ndarray, labels: np.ndarray, classes: int) -> Arra
         counts[label], sums[label] = len(members), members.sum(0)
         products[label] = (members.T @ members)[rows, columns]
     arrays = {"counts": counts, "vectors": sums, "products": products}
-    return {SUMS + name: array.astype(np.float32) for name, array in arrays.items()}
+    return {before + SUMS + name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def check_sums(sums: Arrays) -> str | None:
-    """Why sums cannot be added to others, or None."""
+    """Why sums cannot be added to others, or None. There may be a second set, of descriptors."""
+    second = {name.removeprefix(DESCRIBED): array for name, array in sums.items() if name.startswith(DESCRIBED)}
+    reason = check_set({name: array for name, array in sums.items() if not name.startswith(DESCRIBED)})
+    return reason or (check_set(second) if second else None)
+
+
+def check_set(sums: Arrays) -> str | None:
+    """Why one set of sums cannot be added to others, or None."""
     wanted = {SUMS + name for name in ("counts", "vectors", "products")}
     if sums.keys() != wanted:
         return f"sums are {', '.join(sorted(wanted))}, not {', '.join(sorted(sums)) or 'nothing'}"
@@ -61,21 +72,29 @@ def added(parts: Sequence[Arrays]) -> Arrays:
 
 
 def gaussians(sums: Arrays) -> Arrays:
-    """The mean and the covariance of each class, as a release holds them.
+    """The mean and the covariance of each class, as a release holds them, of each set of sums.
 
     Returns:
         ``gaussians.counts`` (K,) and ``gaussians.means`` (K, D), float32; ``gaussians.covariances``
         (K, D (D + 1) / 2), the upper triangles in half precision. Of a class without vectors all are 0.
     """
-    counts, vectors, products = (sums[SUMS + name].astype(np.float64) for name in ("counts", "vectors", "products"))
+    sets = [before for before in ("", DESCRIBED) if before + SUMS + "counts" in sums]
+    return {name: array for before in sets for name, array in gaussians_of(sums, before).items()}
+
+
+def gaussians_of(sums: Arrays, before: str) -> Arrays:
+    """The Gaussians of one set of sums."""
+    counts, vectors, products = (
+        sums[before + SUMS + name].astype(np.float64) for name in ("counts", "vectors", "products")
+    )
     rows, columns = np.triu_indices(vectors.shape[1])
     divisors = np.maximum(counts, 1)[:, None]
     means = vectors / divisors
     covariances = products / divisors - means[:, rows] * means[:, columns]
     return {
-        GAUSSIANS + "counts": counts.astype(np.float32),
-        GAUSSIANS + "means": means.astype(np.float32),
-        GAUSSIANS + "covariances": covariances.astype(np.float16),
+        before + GAUSSIANS + "counts": counts.astype(np.float32),
+        before + GAUSSIANS + "means": means.astype(np.float32),
+        before + GAUSSIANS + "covariances": covariances.astype(np.float16),
     }
 
 

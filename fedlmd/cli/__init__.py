@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fedlmd.cli import cluster, data, infer, local, simulate, workers
+from fedlmd.cli import cluster, data, export, infer, interchange, local, simulate, workers
 
 __all__ = ["app", "main"]
 
@@ -47,6 +47,7 @@ for command in (
     local.calibrate,
     local.evaluate,
     infer.infer,
+    export.export,
     cluster.serve,
     cluster.federate,
     simulate.simulate,
@@ -55,6 +56,7 @@ for command in (
     workers.workers,
 ):
     app.command()(command)
+app.command("export-denoiser")(interchange.export_denoiser)
 
 
 def main() -> None:

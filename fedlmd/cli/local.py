@@ -79,14 +79,18 @@ def calibrate(
         Path | None, typer.Option("--settings", help="TOML with other [detector] and [calibration] settings.")
     ] = None,
     alpha: Alpha = None,
+    denoiser: Annotated[
+        Path | None, typer.Option(help="Folder of diffusers, whose UNet2DModel becomes the denoiser.")
+    ] = None,
     threads: Threads = CORES,
     json_file: JsonFile = None,
 ) -> None:
-    """Set a release's thresholds anew: other images, another rate, other detector settings."""
+    """Set a release's thresholds anew: other images, another rate, other detector settings, another denoiser."""
     from dataclasses import replace
 
     import torch
 
+    from fedlmd.cli.interchange import refuse_labels, with_denoiser
     from fedlmd.cli.notes import notes_shown
     from fedlmd.cli.show import watched
     from fedlmd.progress import Result
@@ -96,11 +100,14 @@ def calibrate(
 
     torch.set_num_threads(threads)
     old = open_release(release)
+    if denoiser is not None:
+        old = with_denoiser(old, denoiser)
     base = from_mapping(old.card["settings"])
     changes = read_settings(settings_file) if settings_file else base
     calibration = changes.calibration if alpha is None else replace(changes.calibration, alpha=alpha)
     data = calibration_data(old, base, source)
     settings = replace(base, detector=changes.detector, calibration=calibration, data=data)
+    refuse_labels(settings)
     with notes_shown():
         sections = watched(certify(WorkerConfig("local", settings.data), settings, old.weights)).metrics
     card = {**old.card, "settings": to_mapping(settings), **sections, "calibrated_from": old.id}
@@ -133,8 +140,8 @@ def evaluate(
     ood: Annotated[
         str,
         typer.Option(
-            help="Unknown images: a folder, with or without label folders, an .npz file or mnist. Of the release's own "
-            "source those of the labels that it does not know."
+            help="Unknown images: a folder, with or without label folders, an .npz file, mnist or sign-digits. Of the "
+            "release's own source those of the labels that it does not know."
         ),
     ],
     source: Annotated[

@@ -27,7 +27,7 @@ Labels = Annotated[
 Alpha = Annotated[float | None, typer.Option(help="False-alarm rate, in (0, 1); the release's without it.")]
 Threads = Annotated[int, typer.Option(help="Processor cores to use.", min=1)]
 ReleaseFolder = Annotated[str, typer.Argument(help="A release's folder, or a shipped one: digits-0-4 or digits-0-9.")]
-Source = Annotated[str, typer.Argument(help="mnist, an .npz file or a folder.")]
+Source = Annotated[str, typer.Argument(help="mnist, sign-digits, an .npz file or a folder.")]
 
 
 def read_settings(file: Path | None, labels: str = "") -> Settings:

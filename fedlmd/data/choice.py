@@ -13,6 +13,9 @@ from fedlmd.data.pixel_rules import PixelRules
 SMALLEST, LARGEST = 16, 32
 """Sides that are chosen lie between these, in pixels: two processor cores train and predict such images in minutes."""
 
+ENCODED = 160
+"""Side of the images that an encoder gets, in pixels, where a run leaves it open."""
+
 SHARE = 0.05
 """From this share of the images on, a property of images counts."""
 
@@ -31,7 +34,11 @@ class Choice:
 
 
 def choose_rules(
-    size: int | str, channels: int | str, config: ImagesConfig, facts: Sequence[Facts] = (), multiple: int = 4
+    size: int | str,
+    channels: int | str,
+    config: ImagesConfig,
+    facts: Sequence[Facts] = (),
+    multiple: int | None = 4,
 ) -> Choice:
     """Replace every "auto" by what images suggest; without facts by the rules of the digits.
 
@@ -40,11 +47,16 @@ def choose_rules(
         channels: ``channels`` of a run, or "auto".
         config: the other rules.
         facts: of each worker's images.
-        multiple: sides that the networks take are multiples of this.
+        multiple: sides that the networks take are multiples of this; None where an encoder gets the images, which has
+            a size of its own and takes RGB.
     """
     all_facts, notes = pooled(facts), list[str]()
-    side = chosen_size(size, all_facts, multiple, notes)
-    chosen = chosen_channels(channels, all_facts, notes)
+    if multiple is None:
+        side = ENCODED if isinstance(size, str) else size
+        chosen = 3 if isinstance(channels, str) else channels
+    else:
+        side = chosen_size(size, all_facts, multiple, notes)
+        chosen = chosen_channels(channels, all_facts, notes)
     background = chosen_background(config, all_facts, notes)
     fit = chosen_fit(config, all_facts, background, notes)
     window = chosen_window(config, all_facts, notes)

@@ -53,7 +53,7 @@ class DataConfig:
     """Where a worker's images come from.
 
     Args:
-        source: "mnist", a folder of images, or an .npz file; see ``fedlmd.data.load``.
+        source: "mnist", "sign-digits", a folder of images, or an .npz file; see ``fedlmd.data.load``.
         held_back: share of the training images kept from training, to calibrate with; in (0, 0.5].
         evaluation: share of each label that is split off to evaluate on, where a source has no such part; in (0, 0.5].
         strict: whether a source is refused when any of its files would be passed over.

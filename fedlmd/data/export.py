@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from fedlmd.data.catalogue import Catalogue, Part, PassedOver
+from fedlmd.data.decoding import DAMAGED
 from fedlmd.data.formats import Raw, open_image
 from fedlmd.data.images import DataError, check_labels, picture
 from fedlmd.data.labels import normal_label
 from fedlmd.data.pixel_rules import PixelRules, decode_image
-from fedlmd.data.sources import DAMAGED, scan
+from fedlmd.data.sources import scan
 from fedlmd.progress import Progress
 
 STAGE = ".export.part"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float16, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -25,10 +25,10 @@ class ImageError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with one label each, kept as bytes: 60,000 MNIST digits take 47 MB.
+    """Images with one label each, kept as bytes: 60,000 MNIST digits take 47 MB; or an encoder's latents of them.
 
     Args:
-        pixels: uint8 (N, C, H, W), 0 (black) to 255.
+        pixels: uint8 (N, C, H, W), 0 (black) to 255; latents are float16.
         labels: int64 (N,), each an index into ``names``.
         names: the label of each index. A worker that holds only some labels keeps all names, so that an index means
             the same on every worker.
@@ -37,12 +37,12 @@ class LabelledImages:
         DataError: the three do not fit together.
     """
 
-    pixels: UInt8[Tensor, "n c h w"]
+    pixels: UInt8[Tensor, "n c h w"] | Float16[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+        if self.pixels.dtype not in (torch.uint8, torch.float16) or self.pixels.ndim != 4:
             raise DataError(f"pixels must be uint8 (N, C, H, W), not {self.pixels.dtype} {tuple(self.pixels.shape)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
             raise DataError(
@@ -85,9 +85,9 @@ class LabelledImages:
         return LabelledImages(self.pixels[new >= 0], new[new >= 0], names)
 
     def images(self, indices: Indices | None = None) -> Float[Tensor, "b c h w"]:
-        """All images, or those at these positions, as float32 in [-1, 1]."""
+        """All images, or those at these positions, as float32: in [-1, 1], or latents as they are."""
         pixels = self.pixels if indices is None else self.pixels[torch.as_tensor(indices, dtype=torch.int64)]
-        return to_unit_range(pixels)
+        return as_float(pixels)
 
 
 def some(dataset: LabelledImages, most: int, seed: int = 0) -> LabelledImages:
@@ -110,6 +110,11 @@ def check_labels(labels: Sequence[str], known: Collection[str]) -> None:
             raise DataError(f"there is no label {label!r}{but}; there are {', '.join(known) or 'none'}")
         if label in labels[:position]:
             raise DataError(f"label {label!r} is listed twice; list each label once")
+
+
+def as_float(values: UInt8[Tensor, "*shape"] | Float16[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Pixels as float32 in [-1, 1], or latents as float32."""
+    return to_unit_range(values) if values.dtype == torch.uint8 else values.float()
 
 
 def to_unit_range(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from fedlmd.choices import between, one_of
+from fedlmd.data.catalogue import held_out
 from fedlmd.data.images import DataError, LabelledImages, check_labels
 from fedlmd.data.labels import normal_label
 
@@ -71,32 +73,41 @@ def partition(dataset: LabelledImages, config: PartitionConfig, worker: int) -> 
     Raises:
         DataError: there is no such worker, its share is empty, or a list names an unknown label.
     """
+    return dataset.take(share_indices(dataset.labels.numpy(), dataset.names, config, worker))
+
+
+def share_indices(
+    labels: Int64[np.ndarray, " n"], names: Sequence[str], config: PartitionConfig, worker: int
+) -> Int64[np.ndarray, " m"]:
+    """Positions of one worker's images, by the labels of all; arguments and errors as for ``partition``.
+
+    Which worker has an image depends on its label and position, not on its pixels.
+    """
     if not 0 <= worker < config.workers:
         raise DataError(f"there is no worker {worker}; the partition has workers 0 to {config.workers - 1}")
     if config.kind == "none":
-        return dataset
-    share = np.flatnonzero(owners(dataset, config) == worker)
+        return np.arange(len(labels))
+    share = np.flatnonzero(owners(labels, names, config) == worker)
     if not len(share):
         raise DataError(f"worker {worker}'s share has no image; use fewer workers, more images or a larger alpha")
-    return dataset.take(share)
+    return share
 
 
-def owners(dataset: LabelledImages, config: PartitionConfig) -> Int64[np.ndarray, " n"]:
+def owners(labels: Int64[np.ndarray, " n"], names: Sequence[str], config: PartitionConfig) -> Int64[np.ndarray, " n"]:
     """The worker of each image, or -1: as an image has one worker, shares cannot overlap."""
-    owners = np.full(len(dataset), -1, dtype=np.int64)
+    owners = np.full(len(labels), -1, dtype=np.int64)
     if config.kind == "iid":
-        owners[np.random.default_rng(config.seed).permutation(len(dataset))] = np.arange(len(dataset)) % config.workers
+        owners[np.random.default_rng(config.seed).permutation(len(labels))] = np.arange(len(labels)) % config.workers
         return owners
     for labels_of_worker in config.lists if config.kind == "labels" else ():
-        check_labels(labels_of_worker, dataset.names)
-    labels = dataset.labels.numpy()
-    for index, name in enumerate(dataset.names):
+        check_labels(labels_of_worker, names)
+    for index, name in enumerate(names):
         # One stream for each label, so that the division of one label does not depend on the others.
         rng = np.random.default_rng([config.seed, index])
         members = rng.permutation(np.flatnonzero(labels == index))
         if config.kind == "dirichlet":
             owners[members] = dirichlet_owners(len(members), config, rng)
-        elif sharing := [worker for worker, names in enumerate(config.lists) if name in names]:
+        elif sharing := [worker for worker, listed in enumerate(config.lists) if name in listed]:
             owners[members] = np.resize(np.array(sharing), len(members))
     return owners
 
@@ -106,3 +117,24 @@ def dirichlet_owners(count: int, config: PartitionConfig, rng: np.random.Generat
     proportions = rng.dirichlet(np.full(config.workers, config.alpha))
     ends = np.round(np.cumsum(proportions)[:-1] * count)
     return np.searchsorted(ends, np.arange(count), side="right").astype(np.int64)
+
+
+def split_held_back(dataset: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Divide into a part to train on and a part held back for calibration, label by label.
+
+    Args:
+        dataset: what to divide.
+        fraction: share of each label that is held back, 0 to below 1, rounded to whole images. Every label keeps at
+            least one image to train on.
+        seed: 0 or more; the same seed holds back the same images.
+
+    Returns:
+        The training part and the held-back part: no image in common, the order of the data set kept in both.
+
+    Raises:
+        DataError: the fraction is out of range.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"the held-back fraction must be 0 to below 1, not {fraction}")
+    held = held_out(dataset.labels.numpy(), fraction, least=0, seed=seed)
+    return dataset.take(np.flatnonzero(~held)), dataset.take(np.flatnonzero(held))

@@ -1,36 +1,40 @@
-"""Where labelled images come from: the MNIST that is shipped, a file of arrays, or a folder of image files."""
+"""Where labelled images come from: a data set that is shipped, a file of arrays, or a folder of image files."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from fedlmd.choices import Registry
-from fedlmd.data.catalogue import ArrayPart, Catalogue, Part, PassedOver, held_out, printable
+from fedlmd.data.catalogue import ArrayPart, Catalogue, Part
 from fedlmd.data.config import DataConfig
-from fedlmd.data.images import DataError, LabelledImages, check_labels
+from fedlmd.data.decoding import Encode, Loading, decoded
+from fedlmd.data.images import DataError, LabelledImages
 from fedlmd.data.labels import normal_label
 from fedlmd.data.layouts.archive import catalogue_of_archive
 from fedlmd.data.layouts.folder import catalogue_of_folder
 from fedlmd.data.layouts.hub import catalogue_of_tables, table_files
 from fedlmd.data.layouts.splits import Split
 from fedlmd.data.layouts.walk import held_inside
-from fedlmd.data.pixel_rules import PixelRules, convert, convert_array
+from fedlmd.data.partition import partition, share_indices
+from fedlmd.data.pixel_rules import PixelRules, convert_array
+from fedlmd.data.sign_digits import SIGN_DIGITS, catalogue_of_packed
+from fedlmd.progress import drain
 
 log = logging.getLogger(__name__)
 
-Source = Callable[[Literal["train", "eval"]], LabelledImages]
+Arrays = Callable[[Literal["train", "eval"]], LabelledImages]
 """Gives one split of a named source, at whatever size its images have."""
 
-DAMAGED = "an image that cannot be decoded"
+Source = Arrays | Path
+"""A named source: its arrays, or a ZIP archive of image files ``LABEL/FILE`` without a part to evaluate on."""
 
 
 def mnist(split: Literal["train", "eval"]) -> LabelledImages:
@@ -42,11 +46,16 @@ def mnist(split: Literal["train", "eval"]) -> LabelledImages:
     return LabelledImages(torch.from_numpy(pixels)[:, None], torch.from_numpy(labels), tuple("0123456789"))
 
 
-SOURCES: Registry[Source] = Registry("data source", "fedlmd.sources", {"mnist": mnist})
+SOURCES: Registry[Source] = Registry("data source", "fedlmd.sources", {"mnist": mnist, "sign-digits": SIGN_DIGITS})
 """Sources by name; other packages add theirs as entry points. Everything else is a path."""
 
 
-def load(
+def load(source: str, split: Split, **options: Any) -> LabelledImages:  # noqa: ANN401 - those of ``loading``
+    """Load one split of a source; arguments and errors as for ``loading``."""
+    return drain(loading(source, split, **options))
+
+
+def loading(  # noqa: PLR0913 - each is a choice of its own
     source: str,
     split: Split,
     *,
@@ -55,15 +64,19 @@ def load(
     labels: Sequence[str] | None = None,
     config: DataConfig | None = None,
     labelled: bool = True,
-) -> LabelledImages:
-    """Load one split of a source.
+    share: int | None = None,
+    only: Sequence[str] = (),
+    encode: Encode | None = None,
+) -> Loading:
+    """Load one split of a source; the generator yields what is encoded, and returns the images.
 
     What is passed over or changed is said in the log of ``fedlmd.data``: dropped images as warnings.
 
     Args:
         source: one of
 
-            - a name of ``SOURCES``, such as ``mnist``: the shipped data set, 60,000 (train) and 10,000 (eval) digits;
+            - a name of ``SOURCES``: ``mnist``, 60,000 (train) and 10,000 (eval) digits, or ``sign-digits``, 2,062
+              photographs of hands; both are shipped;
             - a path to an .npz file, see ``fedlmd.data.layouts.archive``;
             - a path to a folder of images, see ``fedlmd.data.layouts.folder``, or of a Hugging Face data set, see
               ``fedlmd.data.layouts.hub``.
@@ -73,8 +86,11 @@ def load(
         root: the data root, if paths must lie in one: relative paths start there, and every path that leads outside,
             absolute, by ``..`` or through a symbolic link, is refused.
         labels: load only these, numbered in this order; by default all that any split has, 2 before 10.
-        config: gives ``evaluation`` and ``strict``; the defaults without it.
+        config: gives ``evaluation``, ``strict`` and ``partition``; the defaults without it.
         labelled: whether images need labels; a folder of images without label folders is then refused.
+        share: the worker whose share by ``config.partition`` is loaded; None for all images.
+        only: labels of a share, where the images of others need not be decoded; they keep their numbers.
+        encode: turns pixels into latents, which are kept in their place.
 
     Raises:
         DataError: the source is missing, unreadable, of the wrong form or outside the root, or a label is unknown or
@@ -83,33 +99,61 @@ def load(
     if split not in get_args(Split):
         raise DataError(f"there is no split {split!r}; choose train, eval or all")
     rules, config = rules or PixelRules(), config or DataConfig()
-    if source in SOURCES:
-        return load_named(source, split, rules, labels)
+    if (arrays := arrays_of(source)) is not None and encode is None:
+        return load_arrays(arrays, split, rules, labels, config, share)
     catalogue = scan(source, root=root, labelled=labelled)
     for sentence in catalogue.missed(strict=config.strict):
         log.warning("%s: %s", catalogue.name, sentence)
     for note in catalogue.notes:
         log.info("%s: %s", catalogue.name, note)
-    return decoded(catalogue, split, rules, labels, config)
+    part = share_of_part(catalogue, split, config, share)
+    if only and encode is not None:
+        numbers = [number for number, label in enumerate(catalogue.labels) if label in only]
+        wanted = np.flatnonzero(np.isin(part.labels, numbers))
+        part = part.take(wanted if len(wanted) else np.arange(1))  # the caller says which labels there are instead
+    return (yield from decoded(catalogue, part, split, rules, labels, config.strict, encode))
 
 
-def load_named(source: str, split: Split, rules: PixelRules, labels: Sequence[str] | None) -> LabelledImages:
-    """Load one split of a source that is registered."""
+def load_arrays(
+    arrays: Arrays,
+    split: Split,
+    rules: PixelRules,
+    labels: Sequence[str] | None,
+    config: DataConfig,
+    share: int | None,
+) -> LabelledImages:
+    """Load one split of a source that is registered as arrays."""
     if split == "all":
-        train, held = load_named(source, "train", rules, labels), load_named(source, "eval", rules, labels)
+        train, held = arrays("train"), arrays("eval")
         pixels, numbers = torch.cat([train.pixels, held.pixels]), torch.cat([train.labels, held.labels])
-        return LabelledImages(pixels, numbers, train.names)
-    loaded = named(source)(split)
+        loaded = LabelledImages(pixels, numbers, train.names)
+    else:
+        loaded = arrays(split)
+    if share is not None:
+        loaded = partition(loaded, config.partition, share)
     if labels is not None:
         loaded = loaded.select([normal_label(label) for label in labels])
     return LabelledImages(convert_array(loaded.pixels, rules), loaded.labels, loaded.names)
 
 
+def share_of_part(catalogue: Catalogue, split: Split, config: DataConfig, share: int | None) -> Part:
+    """The images of a split that a worker has; all of them for None. Raises DataError."""
+    part = catalogue.part(split, config.evaluation)
+    if not len(part):
+        raise DataError(f"{catalogue.name} has one image of each label and so none to evaluate on; add images")
+    if share is None or config.partition.kind == "none":
+        return part
+    return part.take(share_indices(part.labels, catalogue.labels, config.partition, share))
+
+
 def scan(source: str, *, root: Path | None = None, labelled: bool = True) -> Catalogue:
     """List a source without decoding its images; arguments and errors as for ``load``."""
-    if source in SOURCES:
+    entry = registered(source)
+    if isinstance(entry, Path):
+        return catalogue_of_packed(entry, source)
+    if entry is not None:
         splits: tuple[Literal["train", "eval"], ...] = ("train", "eval")
-        loaded = {split: named(source)(split) for split in splits}
+        loaded = {split: entry(split) for split in splits}
         parts: dict[Split, Part] = {
             split: ArrayPart(images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.numpy(), source)
             for split, images in loaded.items()
@@ -124,73 +168,27 @@ def scan(source: str, *, root: Path | None = None, labelled: bool = True) -> Cat
     return catalogue_of_archive(path, str(path))
 
 
-def decoded(
-    catalogue: Catalogue, split: Split, rules: PixelRules, labels: Sequence[str] | None, config: DataConfig
-) -> LabelledImages:
-    """Decode the images of a split, one by one into the memory that they need in the end. Raises DataError."""
-    part = catalogue.part(split, config.evaluation)
-    if not len(part):
-        raise DataError(f"{catalogue.name} has one image of each label and so none to evaluate on; add images")
-    if labels is not None:
-        part, names = chosen(catalogue, part, split, [normal_label(label) for label in labels])
-    else:
-        names = catalogue.labels
-    pixels = torch.empty((len(part), rules.channels, rules.size, rules.size), dtype=torch.uint8)
-    changes, damaged, kept = Counter[str](), PassedOver(), np.ones(len(part), dtype=np.bool_)
-    for index in range(len(part)):
-        try:
-            pixels[index], changed = convert(part.raw(index), rules)
-        except DataError as error:
-            if config.strict:
-                raise type(error)(f"{printable(part.name(index))}: {error}; strict is true") from error
-            damaged.add(f"{DAMAGED} ({error})", part.name(index))
-            kept[index] = False
-        else:
-            changes.update(changed)
-    say(catalogue, split, len(part), changes, damaged)
-    if not kept.any():
-        raise DataError(f"{catalogue.name} has no {split} image that can be decoded: {'; '.join(damaged.sentences())}")
-    if not kept.all():
-        pixels = pixels[torch.from_numpy(kept)]
-    return LabelledImages(pixels, torch.from_numpy(part.labels[kept]), tuple(names))
-
-
-def chosen(catalogue: Catalogue, part: Part, split: Split, labels: Sequence[str]) -> tuple[Part, Sequence[str]]:
-    """The images of some labels, with labels numbered in this order. Raises DataError."""
-    check_labels(labels, catalogue.labels)
-    renumbered = np.full(len(catalogue.labels), -1, dtype=np.int64)
-    for number, label in enumerate(labels):
-        old = catalogue.labels.index(label)
-        if not (part.labels == old).any():
-            raise DataError(
-                f"label {label!r} has no {split} image in {catalogue.name}; leave it out, or add images of it"
-            )
-        renumbered[old] = number
-    taken = part.take(np.flatnonzero(renumbered[part.labels] >= 0))
-    taken.labels = renumbered[taken.labels]
-    return taken, labels
-
-
-def say(catalogue: Catalogue, split: Split, count: int, changes: Counter[str], damaged: PassedOver) -> None:
-    """Log what was changed and what was passed over."""
-    if changes:
-        words = "; ".join(f"{number:,} {change}" for change, number in changes.most_common())
-        log.info("%s, %s: of %s images %s", catalogue.name, split, f"{count:,}", words)
-    for sentence in damaged.sentences():
-        log.warning("%s, %s: %s", catalogue.name, split, sentence)
-
-
 def label_names(
-    source: str, split: Split, *, root: Path | None = None, config: DataConfig | None = None
+    source: str,
+    split: Split,
+    *,
+    root: Path | None = None,
+    config: DataConfig | None = None,
+    share: int | None = None,
 ) -> tuple[str, ...]:
     """The labels that a split of a source has, in natural order, without decoding an image.
 
-    Arguments and errors as for ``load``.
+    Arguments and errors as for ``loading``.
     """
-    if source in SOURCES:
-        return named(source)("train" if split == "train" else "eval").names
+    config = config or DataConfig()
+    if share is None and (arrays := arrays_of(source)) is not None:
+        return arrays("train" if split == "train" else "eval").names
     catalogue = scan(source, root=root)
-    part = catalogue.part(split, (config or DataConfig()).evaluation)
+    part = (
+        share_of_part(catalogue, split, config, share)
+        if share is not None
+        else catalogue.part(split, config.evaluation)
+    )
     return tuple(catalogue.labels[index] for index in np.unique(part.labels).tolist())
 
 
@@ -199,7 +197,7 @@ def evaluation_split(source: str, *, root: Path | None = None) -> Split:
 
     For images of another source than a release's; arguments and errors as for ``load``.
     """
-    return "eval" if source in SOURCES or scan(source, root=root, labelled=False).divided else "all"
+    return "eval" if arrays_of(source) or scan(source, root=root, labelled=False).divided else "all"
 
 
 def give_a_source() -> str:
@@ -207,33 +205,20 @@ def give_a_source() -> str:
     return f"give {', '.join(SOURCES.names)}, an .npz file or a folder of images"
 
 
-def named(source: str) -> Source:
-    """The source of a name. Raises DataError where its package cannot be imported."""
+def registered(source: str) -> Source | None:
+    """What is registered under a name; None for a path. Raises DataError where its package cannot be imported."""
+    if source not in SOURCES:
+        return None
     try:
         return SOURCES[source]
     except ValueError as error:
         raise DataError(str(error)) from None
 
 
-def split_held_back(dataset: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Divide into a part to train on and a part held back for calibration, label by label.
-
-    Args:
-        dataset: what to divide.
-        fraction: share of each label that is held back, 0 to below 1, rounded to whole images. Every label keeps at
-            least one image to train on.
-        seed: 0 or more; the same seed holds back the same images.
-
-    Returns:
-        The training part and the held-back part: no image in common, the order of the data set kept in both.
-
-    Raises:
-        DataError: the fraction is out of range.
-    """
-    if not 0 <= fraction < 1:
-        raise DataError(f"the held-back fraction must be 0 to below 1, not {fraction}")
-    held = held_out(dataset.labels.numpy(), fraction, least=0, seed=seed)
-    return dataset.take(np.flatnonzero(~held)), dataset.take(np.flatnonzero(held))
+def arrays_of(source: str) -> Arrays | None:
+    """The arrays of a name that is registered with such; None for every other source. Raises as ``registered``."""
+    entry = registered(source)
+    return None if isinstance(entry, Path) else entry
 
 
 def locate(source: str, root: Path | None) -> tuple[Path, Path | None]:

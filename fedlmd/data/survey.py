@@ -9,9 +9,10 @@ import numpy as np
 
 from fedlmd.data.catalogue import Catalogue, PassedOver
 from fedlmd.data.config import DataConfig
+from fedlmd.data.decoding import DAMAGED
 from fedlmd.data.facts import Facts, Look, facts_of, look
 from fedlmd.data.images import DataError
-from fedlmd.data.sources import DAMAGED, scan
+from fedlmd.data.sources import scan
 
 SAMPLE = 400
 """Images that are looked at."""

@@ -5,8 +5,8 @@ from fedlmd.detection.detector import Detector
 from fedlmd.detection.distances import Distance, embedding_distance, mse, ssim_distance
 from fedlmd.detection.energy import Energy
 from fedlmd.detection.features import Features, l2_normalised
-from fedlmd.detection.heat_map import explanation_config, heat, median_reconstruction
-from fedlmd.detection.inputs import DetectorInputs, WorkerDenoiser
+from fedlmd.detection.heat_map import explanation_config, heat, median_reconstruction, residual_heat
+from fedlmd.detection.inputs import DetectorInputs, WorkerDenoiser, gaussian_features
 from fedlmd.detection.lmd import LMD, PAPER, PRESETS, LMDConfig, Reconstruction, fixed_noise
 from fedlmd.detection.mahalanobis import ClassGaussians, Mahalanobis, class_gaussians
 from fedlmd.detection.masks import MaskKind
@@ -46,12 +46,14 @@ __all__ = [
     "explanation_config",
     "fixed_noise",
     "fuse",
+    "gaussian_features",
     "heat",
     "in_batches",
     "l2_normalised",
     "median_reconstruction",
     "moments_of",
     "mse",
+    "residual_heat",
     "scored",
     "separation",
     "ssim_distance",

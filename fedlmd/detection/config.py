@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from fedlmd.choices import between
+from fedlmd.calibration import Moments
+from fedlmd.choices import between, one_of
 from fedlmd.detection.lmd import FAST, LMDConfig
 from fedlmd.detection.one_step import OneStepConfig
+
+AUTO = "auto"
+
+IMAGES: dict[str, tuple[str, ...] | str] = {
+    "embedding": "head",
+    "verdict": ("mahalanobis", "one-step"),
+    "calibrated": ("max-logit", "one-step", "lmd", "mahalanobis"),
+}
+LATENTS: dict[str, tuple[str, ...] | str] = {
+    "embedding": "stages",
+    "verdict": ("mahalanobis", "descriptor", "one-step"),
+    "calibrated": ("max-logit", "one-step", "lmd", "mahalanobis", "descriptor"),
+}
+"""What "auto" stands for, by what the networks work on."""
+
+ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.5, 0.6, 0.7, 0.8))
+WEIGHTS_OF_LATENTS = {"one-step": 0.5}
+"""What takes the place of the defaults on latents: chosen on other labels than those that results are given of."""
 
 
 @dataclass(frozen=True)
@@ -16,24 +37,57 @@ class DetectorConfig:
 
     Args:
         verdict: the calibrated detectors whose standardised sum decides. The others are computed only on request.
+            "auto" stands for what suits a run's encoder, and so does that of ``calibrated``; see ``chosen``.
+        weights: of the scores in the verdict's sum, above 0, by the detector's name; 1 where none is given.
         feature_stages: stages of the classifier whose maps the distance "features" compares, 0 being the finest and
             -1 the last.
         lmd: settings of LMD; in TOML, ``preset = "paper"`` or ``"fast"`` under the table's own keys.
         one_step: settings of one-step denoising.
+        embedding: what Mahalanobis distances are of: the L2-normalised input of the classifier's "head", or the pooled
+            maps of all its "stages".
         shrinkage: of the covariances behind Mahalanobis distances, in (0, 1].
+        descriptor_shrinkage: of those behind the distances of an encoder's descriptors, in (0, 1].
         calibrated: detectors that a release is calibrated for, names of ``fedlmd.detection.DETECTORS``.
         options: settings of detectors of other packages, by the detector's name.
     """
 
-    verdict: tuple[str, ...] = ("mahalanobis", "one-step")
+    verdict: tuple[str, ...] | str = AUTO
+    weights: dict[str, float] = field(default_factory=dict)
     feature_stages: tuple[int, ...] = (-1,)
     lmd: LMDConfig = FAST
     one_step: OneStepConfig = field(default_factory=OneStepConfig)
+    embedding: Literal["auto", "head", "stages"] = "auto"
     shrinkage: float = 0.1
-    calibrated: tuple[str, ...] = ("max-logit", "one-step", "lmd", "mahalanobis")
+    descriptor_shrinkage: float = 0.02
+    calibrated: tuple[str, ...] | str = AUTO
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.verdict or not set(self.verdict) <= set(self.calibrated):
-            raise ValueError(f"verdict is {list(self.verdict)}; name one or more of {', '.join(self.calibrated)}")
-        between(self, 0, 1, "shrinkage", open_low=True)
+        for name in ("verdict", "calibrated"):
+            if isinstance(value := getattr(self, name), str) and value != AUTO:
+                raise ValueError(f'{name} is {value!r}; it is a list of detectors or "auto"')
+        known = LATENTS["calibrated"] if isinstance(self.calibrated, str) else self.calibrated
+        if not isinstance(self.verdict, str) and (not self.verdict or not set(self.verdict) <= set(known)):
+            raise ValueError(f"verdict is {list(self.verdict)}; name one or more of {', '.join(known)}")
+        between(self, 0, 1, "shrinkage", "descriptor_shrinkage", open_low=True)
+        one_of(self, Literal["auto", "head", "stages"], "embedding")
+        if any(not 0 < weight < math.inf for weight in self.weights.values()):
+            raise ValueError(f"weights is {self.weights}; each is above 0")
+
+    def scaled(self, scale: Mapping[str, Moments]) -> dict[str, Moments]:
+        """The moments by which ``fuse`` standardises the verdict's scores, each std divided by its score's weight."""
+        weighted = {name: (scale[name], self.weights.get(name, 1.0)) for name in self.verdict}
+        return {name: replace(moments, std=moments.std / weight) for name, (moments, weight) in weighted.items()}
+
+    def chosen(self, *, latents: bool) -> DetectorConfig:
+        """The same without "auto"; ``latents`` says whether the networks work on an encoder's latents or on images."""
+        given: dict[str, Any] = {
+            name: value for name, value in (LATENTS if latents else IMAGES).items() if getattr(self, name) == AUTO
+        }
+        if "calibrated" in given and not isinstance(self.verdict, str):
+            given["calibrated"] = tuple(dict.fromkeys([*given["calibrated"], *self.verdict]))
+        if latents and self.one_step == OneStepConfig():
+            given["one_step"] = ONE_STEP_OF_LATENTS
+        if latents and isinstance(self.verdict, str) and not self.weights:
+            given["weights"] = WEIGHTS_OF_LATENTS
+        return replace(self, **given)

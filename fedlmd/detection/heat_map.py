@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from fedlmd.detection.lmd import LMDConfig, Reconstruction
-from fedlmd.diffusion import InpaintingConfig, Schedule
+from fedlmd.detection.lmd import LMDConfig, Reconstruction, fixed_noise
+from fedlmd.diffusion import Denoiser, InpaintingConfig, Schedule
 
 RECONSTRUCTIONS, STEPS = 8, 8
 # Enough noise to redraw what the model does not know, and little enough to keep the rest.
@@ -72,3 +72,36 @@ def smoothed(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     line = line / line.sum()
     padded = F.pad(maps[:, None], (radius, radius, radius, radius), mode="reflect")
     return F.conv2d(F.conv2d(padded, line[None, None, :, None]), line[None, None, None, :])[:, 0]
+
+
+LEVELS = (0.3, 0.5, 0.7)
+"""Noise levels of ``residual_heat``, as fractions of the schedule."""
+
+
+@torch.inference_mode()
+def residual_heat(
+    latents: Float[Tensor, "b c h w"],
+    denoiser: Denoiser,
+    schedule: Schedule,
+    label: Int[Tensor, " b"] | None = None,
+    seed: int = 0,
+) -> Float[Tensor, "b h w"]:
+    """How far latents are from their posterior means, cell by cell.
+
+    The root mean square over channels and noise levels of the difference to E[x_0 | x_t], each from a single step, as
+    the score of one-step denoising has it; in standard deviations of the training images' cells.
+
+    Args:
+        latents: of images.
+        denoiser: the diffusion model.
+        schedule: its noise levels.
+        label: class indices to denoise as; None denoises as any.
+        seed: of the noise, which is the same for every image.
+    """
+    squares = []
+    for number, level in enumerate(LEVELS):
+        t = torch.full((len(latents),), round(level * len(schedule)) - 1, device=latents.device)
+        noise = fixed_noise(seed, [number])(tuple(latents.shape)).to(latents.device)
+        x_t = schedule.add_noise(latents, noise, t)
+        squares.append((latents - schedule.clean(x_t, denoiser(x_t, t, label), t)).square().mean(1))
+    return torch.stack(squares).mean(0).sqrt()

@@ -23,6 +23,7 @@ from fedlmd.detection.distances import (
     mse,
     ssim_distance,
 )
+from fedlmd.detection.features import Features, l2_normalised
 from fedlmd.detection.lmd import Condition
 from fedlmd.detection.mahalanobis import ClassGaussians
 from fedlmd.detection.union import Union
@@ -55,6 +56,9 @@ class Classifier(Protocol):
     def logits(self, embedding: Float[Tensor, "b _e"], /) -> Float[Tensor, "b k"]:
         """Logits of each label from embeddings."""
 
+    def stages_embedding(self, images: Float[Tensor, "b c h w"], /) -> Float[Tensor, "b _e"]:
+        """The pooled feature maps of every stage."""
+
     def maps(self, images: Float[Tensor, "b c h w"], /) -> Sequence[Float[Tensor, "b _c _h _w"]]:
         """Feature maps of every stage, finest first."""
 
@@ -65,6 +69,7 @@ class DetectorInputs:
 
     Attributes:
         embedding: images to embeddings. The last value is cached: all detectors use the embedding of the same images.
+        maps: latents to the part of them that the networks work on; cached likewise. Images are their own maps.
 
     Args:
         config: the run's detector settings.
@@ -72,10 +77,13 @@ class DetectorInputs:
         classifier: the run's.
         denoiser: the single denoiser, or the mixture of the workers'.
         gaussians: of known images' embeddings; None before they were fitted.
+        descriptors: latents to an encoder's descriptors; None without an encoder.
+        channels: of the latents that the networks work on; None for all.
+        described: Gaussians of known images' descriptors; None before they were fitted, and without an encoder.
         workers: each worker's denoiser, where detectors are combined rather than denoisers; see ``Union``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an input of its own
         self,
         config: DetectorConfig,
         schedule: Schedule,
@@ -83,15 +91,25 @@ class DetectorInputs:
         denoiser: Denoiser,
         *,
         gaussians: ClassGaussians | None = None,
+        descriptors: Features | None = None,
+        channels: int | None = None,
+        described: ClassGaussians | None = None,
         workers: Sequence[WorkerDenoiser] = (),
     ) -> None:
         self.config, self.schedule, self.denoiser = config, schedule, denoiser
-        self.classifier, self.gaussians, self.workers = classifier, gaussians, tuple(workers)
+        self.classifier, self.gaussians = classifier, gaussians
+        self.descriptors, self.described = descriptors, described
+        self.workers = tuple(workers)
         self.embedding = LastCallCache[Tensor](classifier.embedding)
+        self.maps = LastCallCache[Tensor](lambda latents: latents if channels is None else latents[:, :channels])
 
     def logits(self, images: Tensor) -> Tensor:
         """The classifier's logits (B, K)."""
         return self.classifier.logits(self.embedding(images))
+
+    def gaussian_features(self, images: Tensor) -> Tensor:
+        """What the Gaussians of known images are fitted to; see ``DetectorConfig.embedding``."""
+        return gaussian_features(self.config, self.classifier, self.embedding)(images)
 
     def classify(self, images: Tensor) -> Tensor:
         """The index of the predicted class (B,)."""
@@ -115,3 +133,16 @@ class DetectorInputs:
             torch.stack([worker.holds for worker in self.workers]),
             self.classify if condition == "predicted" else None,
         )
+
+
+def gaussian_features(config: DetectorConfig, classifier: Classifier, embedding: Features | None = None) -> Features:
+    """What the Gaussians of known images are fitted to.
+
+    Args:
+        config: of the run, without "auto".
+        classifier: of the run.
+        embedding: the classifier's, where its last value is cached.
+    """
+    if config.embedding == "stages":
+        return classifier.stages_embedding
+    return l2_normalised(embedding or classifier.embedding)

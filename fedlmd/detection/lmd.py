@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from fedlmd.choices import between, one_of
@@ -126,7 +126,7 @@ class LMD:
             self.denoiser,
             self.schedule,
             images.repeat(len(which), 1, 1, 1),
-            keep.repeat_interleave(b, dim=0),
+            each_repeated(keep, b),
             config=config.inpainting,
             noise=fixed_noise(config.seed, which),
             label=None if self.classify is None else self.classify(images).repeat(len(which)),
@@ -151,6 +151,11 @@ def fixed_noise(seed: int, repeats: Sequence[int]) -> Noise:
 
     def draw(shape: tuple[int, ...]) -> Tensor:
         noise = torch.stack([torch.randn(*shape[1:], generator=generator) for generator in generators])
-        return noise.repeat_interleave(shape[0] // len(generators), dim=0)
+        return each_repeated(noise, shape[0] // len(generators))
 
     return draw
+
+
+def each_repeated(x: Shaped[Tensor, "n ..."], times: int | torch.SymInt) -> Shaped[Tensor, "m ..."]:
+    """Every entry several times, as ``repeat_interleave``, whose ONNX form takes no batch of another size."""
+    return x[:, None].expand(-1, times, *x.shape[1:]).flatten(0, 1)

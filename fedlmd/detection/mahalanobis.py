@@ -69,20 +69,38 @@ class Mahalanobis:
         return squared.amin(0).clamp(min=0).sqrt().float()
 
 
-def class_gaussians(weights: Mapping[str, Any]) -> ClassGaussians | None:
+def standardised(gaussians: ClassGaussians) -> tuple[Float[Tensor, " d"], ClassGaussians]:
+    """Factors that give each feature a variance of 1 over all images, and the Gaussians of features so scaled."""
+    counts = gaussians.counts.double()
+    shares = (counts / counts.sum())[:, None]
+    mean = (shares * gaussians.means).sum(0)
+    within = gaussians.covariances.diagonal(dim1=1, dim2=2)
+    variances = (shares * (within + (gaussians.means - mean) ** 2)).sum(0)
+    scale = (1 / variances.clamp(min=1e-8).sqrt()).float()
+    return scale, ClassGaussians(
+        gaussians.counts, gaussians.means * scale, gaussians.covariances * scale * scale[:, None]
+    )
+
+
+def class_gaussians(weights: Mapping[str, Any], before: str = "") -> ClassGaussians | None:
     """The Gaussians that a release holds beside its weights; None where there are none.
+
+    Args:
+        weights: of the release.
+        before: what precedes their names: "" for embeddings, ``fedlmd.calibration.DESCRIBED`` for descriptors.
 
     Raises:
         ValueError: when some are missing or broken, or do not fit each other.
     """
-    parts = {n.removeprefix(GAUSSIANS): np.asarray(v) for n, v in weights.items() if n.startswith(GAUSSIANS)}
+    prefix = before + GAUSSIANS
+    parts = {n.removeprefix(prefix): np.asarray(v) for n, v in weights.items() if n.startswith(prefix)}
     if not parts:
         return None
     shapes = [parts[name].shape if name in parts else None for name in ClassGaussians._fields]
     classes, size = shapes[1] if shapes[1] is not None and len(shapes[1]) == 2 else (0, 0)
     if shapes != [(classes,), (classes, size), (classes, size * (size + 1) // 2)]:
-        raise ValueError(f"the Gaussians of the embeddings do not fit each other: they have the shapes {shapes}")
+        raise ValueError(f"the Gaussians {prefix!r} do not fit each other: they have the shapes {shapes}")
     if not all(np.isfinite(part).all() for part in parts.values()) or not parts["counts"].sum() > 0:
-        raise ValueError("the Gaussians of the embeddings are broken: they are not finite, or of no image")
+        raise ValueError(f"the Gaussians {prefix!r} are broken: they are not finite, or of no image")
     parts["covariances"] = square(parts["covariances"], size)
     return ClassGaussians(**{name: torch.from_numpy(part.astype(np.float32)) for name, part in parts.items()})

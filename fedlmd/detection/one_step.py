@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedlmd.choices import one_of
 from fedlmd.detection.distances import Distance, DistanceKind
-from fedlmd.detection.lmd import Classify, Condition, fixed_noise, label_source
+from fedlmd.detection.lmd import Classify, Condition, each_repeated, fixed_noise, label_source
 from fedlmd.diffusion import Denoiser, Schedule
 
 
@@ -72,14 +72,14 @@ class OneStep:
 
         Logarithms, so that the ratio of two distances counts alike at every level.
         """
-        count, b = len(self.config.levels), len(images)
+        count, b = len(self.config.levels), images.shape[0]
         steps = torch.tensor([round(level * len(self.schedule)) - 1 for level in self.config.levels]).clamp(min=0)
-        t = steps.repeat_interleave(b).to(images.device)
+        t = each_repeated(steps, b).to(images.device)
         repeated = images.repeat(count, 1, 1, 1)
         noise = fixed_noise(self.config.seed, range(count))(repeated.shape).to(images.device)
         x_t = self.schedule.add_noise(repeated, noise, t)
         label = None if self.classify is None else self.classify(images).repeat(count)
-        x_0 = self.schedule.denoised(x_t, self.denoiser(x_t, t, label), t).clamp(-1, 1)
-        distances = torch.stack([self.distance(images, copy) for copy in torch.split(x_0, b)])
+        x_0 = self.schedule.clean(x_t, self.denoiser(x_t, t, label), t)
+        distances = torch.stack([self.distance(images, copy) for copy in x_0.reshape(count, *images.shape)])
         # A distance can be exactly 0.
         return distances.clamp(min=1e-8).log().mean(0)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
 
 from fedlmd.choices import Registry
 from fedlmd.detection.detector import Detector
 from fedlmd.detection.energy import Energy
-from fedlmd.detection.features import l2_normalised
 from fedlmd.detection.inputs import DetectorInputs
 from fedlmd.detection.lmd import LMD
-from fedlmd.detection.mahalanobis import Mahalanobis
+from fedlmd.detection.mahalanobis import Mahalanobis, standardised
 from fedlmd.detection.max_logit import MaxLogit
 from fedlmd.detection.one_step import OneStep
 from fedlmd.diffusion import Denoiser
@@ -20,10 +23,19 @@ DetectorBuilder = Callable[[DetectorInputs], Detector]
 
 
 def mahalanobis(inputs: DetectorInputs) -> Detector:
-    """The Mahalanobis distance of the L2-normalised embedding."""
+    """The Mahalanobis distance of the embedding."""
     if inputs.gaussians is None:
         raise ValueError("the detector 'mahalanobis' needs the Gaussians of known images' embeddings")
-    return Mahalanobis(l2_normalised(inputs.embedding), inputs.gaussians, inputs.config.shrinkage)
+    return Mahalanobis(inputs.gaussian_features, inputs.gaussians, inputs.config.shrinkage)
+
+
+def descriptor(inputs: DetectorInputs) -> Detector:
+    """The Mahalanobis distance of an encoder's descriptors, each of their entries standardised."""
+    if inputs.descriptors is None or inputs.described is None:
+        raise ValueError("the detector 'descriptor' needs an encoder, and the Gaussians of known images' descriptors")
+    scale, gaussians = standardised(inputs.described)
+    read = inputs.descriptors
+    return Mahalanobis(lambda latents: read(latents) * scale, gaussians, inputs.config.descriptor_shrinkage)
 
 
 def one_step(inputs: DetectorInputs) -> Detector:
@@ -53,6 +65,7 @@ DETECTORS: Registry[DetectorBuilder] = Registry(
         "max-logit": lambda inputs: MaxLogit(inputs.logits),
         "energy": lambda inputs: Energy(inputs.logits),
         "mahalanobis": mahalanobis,
+        "descriptor": descriptor,
         "one-step": one_step,
         "lmd": lmd,
     },
@@ -62,6 +75,30 @@ DENOISING = ("one-step", "lmd")
 """The detectors that use the denoiser. Where every worker keeps its own, their scores are standardised for each."""
 
 
+OF_LATENTS = ("descriptor",)
+"""The detectors that get latents whole; the others get the part that the networks work on."""
+
+
+@final
+class OfMaps:
+    """A detector that gets the part of latents that the networks work on.
+
+    Args:
+        detector: the detector.
+        maps: latents to that part; cached, so that detectors share what they compute of it.
+    """
+
+    def __init__(self, detector: Detector, maps: Callable[[Tensor], Tensor]) -> None:
+        self.detector, self.maps = detector, maps
+
+    def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Scores of latents."""
+        return self.detector.score(self.maps(images))
+
+
 def build_detectors(names: Iterable[str], inputs: DetectorInputs) -> dict[str, Detector]:
     """Detectors by name. Raises ValueError for an unknown one, or one whose inputs are missing."""
-    return {name: DETECTORS[name](inputs) for name in names}
+    built = {name: DETECTORS[name](inputs) for name in names}
+    if inputs.descriptors is None:
+        return built
+    return {name: each if name in OF_LATENTS else OfMaps(each, inputs.maps) for name, each in built.items()}

@@ -61,14 +61,14 @@ def inpaint(
         return noise(images.shape).to(images.device)
 
     def noised(level: int) -> Float[Tensor, "b c h w"]:
-        return schedule.add_noise(images, drawn(), torch.full((len(images),), level, device=images.device))
+        return schedule.add_noise(images, drawn(), torch.full((images.shape[0],), level, device=images.device))
 
     levels = timesteps(schedule, config.steps, config.start)
     x = noised(levels[0])
     if config.start == 1.0:
         x = torch.where(keep, x, drawn())
     for t, s in pairwise(levels):
-        v = denoiser(x, torch.full((len(x),), t, device=x.device), label)
+        v = denoiser(x, torch.full((x.shape[0],), t, device=x.device), label)
         redrawn = reverse_step(schedule, x, v, t, s, eta=config.eta, noise=drawn())
         x = torch.where(keep, noised(s), redrawn)
     return x

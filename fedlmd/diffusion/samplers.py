@@ -58,11 +58,11 @@ def reverse_step(
     """One step from level t to the lower level s (DDIM: Song et al. 2021, eq. 12 and 16), s = -1 being the image.
 
     ``eta = 0`` is deterministic DDIM; ``eta = 1`` with s = t - 1 is DDPM's ancestral step (Ho et al. 2020, eq. 11)
-    with the posterior variance. The implied image is clipped to [-1, 1].
+    with the posterior variance. The implied image is clipped to where clean images lie.
     """
-    abar_t, abar_s = (1.0 if level < 0 else float(schedule.alphas_cumprod[level]) for level in (t, s))
+    abar_t, abar_s = (1.0 if level < 0 else schedule.abars[level] for level in (t, s))
     alpha_t, sigma_t = math.sqrt(abar_t), math.sqrt(1 - abar_t)
-    x_0 = schedule.denoised(x_t, v, torch.full((len(x_t),), t, device=x_t.device)).clamp(-1, 1)
+    x_0 = schedule.clean(x_t, v, torch.full((x_t.shape[0],), t, device=x_t.device))
     implied = (x_t - alpha_t * x_0) / sigma_t
     fresh = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
     kept = math.sqrt(max(0.0, 1 - abar_s - fresh**2))

@@ -38,14 +38,21 @@ class Schedule:
     The network predicts the velocity v = sqrt(abar_t) n - sqrt(1 - abar_t) x_0 (Salimans & Ho 2022, appendix D): its
     target keeps unit scale at every noise level, from which both x_0 and n follow.
 
+    Args:
+        config: which noise levels there are.
+        limit: clean images lie in [-limit, limit].
+
     Attributes:
+        abars: abar_t as numbers.
         alphas_cumprod: abar_t, float64 (T,), falling from near 1 to near 0. At the lowest levels 1 - abar_t would have
             three digits in single precision.
     """
 
-    def __init__(self, config: ScheduleConfig | None = None) -> None:
+    def __init__(self, config: ScheduleConfig | None = None, limit: float = 1.0) -> None:
         self.config = config = config or ScheduleConfig()
+        self.limit = limit
         self.alphas_cumprod: Float[Tensor, " T"] = torch.cumprod(1 - betas(config), dim=0)
+        self.abars: list[float] = self.alphas_cumprod.tolist()
         # The last column is the clean image, so that -1 is its index.
         abar = torch.cat([self.alphas_cumprod, torch.ones(1, dtype=torch.float64)])
         self.signals: Float[Tensor, "2 T+1"] = torch.stack([abar.sqrt(), (1 - abar).sqrt()]).float()
@@ -78,6 +85,12 @@ class Schedule:
         """The image x_0 that a velocity implies."""
         alpha, sigma = self.signal(t)
         return alpha * x_t - sigma * v
+
+    def clean(
+        self, x_t: Float[Tensor, "b c h w"], v: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """The image x_0 that a velocity implies, clipped to where clean images lie."""
+        return self.denoised(x_t, v, t).clamp(-self.limit, self.limit)
 
     def noise(
         self, x_t: Float[Tensor, "b c h w"], v: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]

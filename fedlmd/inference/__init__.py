@@ -2,15 +2,17 @@
 
 from fedlmd.inference.detectors import detector_inputs, detectors
 from fedlmd.inference.evaluation import Report, examine, known_source
-from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, png
-from fedlmd.inference.prediction import Prediction
+from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, heated, png
+from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 from fedlmd.inference.predictor import CLASS, Predictor, references
 from fedlmd.inference.self_test import self_test_outputs, self_test_scores
 
 __all__ = [
     "CLASS",
+    "Explanation",
     "Prediction",
     "Predictor",
+    "Redrawings",
     "Report",
     "Row",
     "channels_last",
@@ -19,6 +21,7 @@ __all__ = [
     "examine",
     "gallery",
     "heat_map",
+    "heated",
     "known_source",
     "png",
     "references",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fedlmd.calibration import Moments
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from fedlmd.calibration import DESCRIBED, Moments
 from fedlmd.detection import (
     DENOISING,
     LMD,
@@ -11,31 +15,39 @@ from fedlmd.detection import (
     DetectorInputs,
     WorkerDenoiser,
     build_detectors,
+    class_gaussians,
     explanation_config,
 )
 from fedlmd.diffusion import Denoiser, Mixture, Schedule
-from fedlmd.models import Ensemble, Networks
+from fedlmd.models import Ensemble, Networks, descriptors
 from fedlmd.settings import Settings
 
 
-def detector_inputs(settings: Settings, networks: Networks, gaussians: ClassGaussians | None = None) -> DetectorInputs:
+def detector_inputs(settings: Settings, networks: Networks, weights: Mapping[str, Any] | None = None) -> DetectorInputs:
     """The inputs of a run's detectors.
 
     Args:
         settings: of the run.
         networks: that they evaluate.
-        gaussians: of known images' embeddings, by class; None before they were fitted.
+        weights: of the release, which hold the Gaussians of known images; None before these were fitted.
+
+    Raises:
+        ValueError: when the Gaussians are broken.
     """
-    if gaussians is not None:
-        gaussians = ClassGaussians(*(part.to(networks.device) for part in gaussians))
-    schedule = Schedule(settings.schedule)
+    given = [class_gaussians(weights or {}, before) for before in ("", DESCRIBED)]
+    device = networks.device
+    gaussians, described = (each and ClassGaussians(*(part.to(device) for part in each)) for each in given)
+    schedule = settings.noise
     union = settings.federation.merge == "union"
     return DetectorInputs(
-        settings.detector,
+        settings.detectors,
         schedule,
         networks.classifier,
         denoiser_of(networks, schedule),
         gaussians=gaussians,
+        descriptors=partial(descriptors, config=settings.encoder) if settings.has_latents else None,
+        channels=settings.encoder.channels if settings.has_latents else None,
+        described=described,
         workers=worker_denoisers(networks.denoiser) if union and isinstance(networks.denoiser, Ensemble) else (),
     )
 
@@ -62,14 +74,15 @@ def worker_denoisers(ensemble: Ensemble) -> list[WorkerDenoiser]:
     ]
 
 
-def detectors(settings: Settings, networks: Networks, gaussians: ClassGaussians | None = None) -> dict[str, Detector]:
+def detectors(settings: Settings, networks: Networks, weights: Mapping[str, Any] | None = None) -> dict[str, Detector]:
     """The detectors that a run calibrates, by name. Raises ValueError where one lacks its Gaussians."""
-    return build_detectors(settings.detector.calibrated, detector_inputs(settings, networks, gaussians))
+    names = settings.detectors.calibrated
+    return build_detectors(names, detector_inputs(settings, networks, weights))
 
 
 def explainer(settings: Settings, networks: Networks) -> LMD:
     """LMD with settings for an explanation, see ``fedlmd.detection.explanation_config``."""
-    config = explanation_config(settings.detector.lmd, Schedule(settings.schedule))
+    config = explanation_config(settings.detector.lmd, settings.noise)
     inputs = detector_inputs(settings, networks)
     distance = inputs.distance(config.distance)
     return LMD(inputs.denoiser, inputs.schedule, distance, config, inputs.classify)

@@ -54,7 +54,7 @@ def examine(
         most: of each kind, at most so many are scored; accuracy is measured on all.
         batch_size: images scored at once.
     """
-    classification = evaluate(predictor.networks.classifier, known)
+    classification = evaluate(predictor.classify, known)
     batches = [torch.split(images.images(), batch_size) for images in (some(known, most), some(unknown, most))]
     scored = []
     for done, images in enumerate(batches[0] + batches[1], 1):
@@ -88,5 +88,7 @@ def known_source(card: Mapping[str, Any]) -> str:
     """
     source = card.get("settings", {}).get("data", {}).get("source")
     if not isinstance(source, str):
-        raise DataError("the release does not say where its images are; give --source: mnist, a folder or an .npz file")
+        raise DataError(
+            "the release does not say where its images are; give --source: mnist, sign-digits, a folder or an .npz file"
+        )
     return source

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fedlmd.data import to_pixels
-from fedlmd.inference.prediction import Explanation, Prediction
+from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 
 Pixels = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]
 
@@ -107,16 +107,7 @@ def gallery(rows: Sequence[Row]) -> Image.Image:
 
 def strip(row: Row) -> Image.Image:
     """One image's part of a gallery, without margins."""
-    image, explanation = rgb(row.image), row.explanation
-    # The brighter of the heat and the dimmed image shows in each pixel and band.
-    heat = np.maximum(heat_map(explanation.heat.numpy()), (image * 0.4).astype(np.uint8))
-    named = "for a known one" if explanation.redrawn_as is None else f"as {quoted(explanation.redrawn_as, 12)}"
-    columns = {
-        "the image": enlarged(image, LARGE),
-        "parts are hidden (blue) …": tiles(explanation, image),
-        f"all in all, redrawn {named}": enlarged(rgb(explanation.median), LARGE),
-        "where the two differ": enlarged(heat, LARGE),
-    }
+    columns = with_redrawings(row) if row.explanation.redrawings else with_heat(row)
     width = sum(column.width + MARGIN for column in columns.values()) - MARGIN
     above, below = 26 + (36 if row.title else 0), 52
     height = max(column.height for column in columns.values())
@@ -131,7 +122,38 @@ def strip(row: Row) -> Image.Image:
     return picture
 
 
-def tiles(explanation: Explanation, image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+def with_redrawings(row: Row) -> dict[str, Image.Image]:
+    """The pictures of one image that was redrawn itself, by their headings."""
+    image, explanation = rgb(row.image), row.explanation
+    if explanation.redrawings is None:
+        raise ValueError("the explanation has no redrawings")
+    named = "for a known one" if explanation.redrawn_as is None else f"as {quoted(explanation.redrawn_as, 12)}"
+    return {
+        "the image": enlarged(image, LARGE),
+        "parts are hidden (blue) …": tiles(explanation.redrawings, image),
+        f"all in all, redrawn {named}": enlarged(rgb(explanation.redrawings.median), LARGE),
+        "where the two differ": enlarged(heated(row.image, explanation), LARGE),
+    }
+
+
+def with_heat(row: Row) -> dict[str, Image.Image]:
+    """The pictures of one image whose latents were redrawn, by their headings."""
+    return {
+        "the image": enlarged(rgb(row.image), LARGE),
+        "where it differs": enlarged(heated(row.image, row.explanation), LARGE),
+    }
+
+
+def heated(image: Float[Tensor, "c h w"], explanation: Explanation) -> UInt8[np.ndarray, "h w 3"]:
+    """The heat-map over its dimmed image: the brighter of the two shows in each pixel and band."""
+    heat = heat_map(explanation.heat.numpy(), explanation.brightest)
+    over: UInt8[np.ndarray, "h w 3"] = np.maximum(
+        heat, (rgb(image) * (0.4 if explanation.redrawings else 0.6)).astype(np.uint8)
+    )
+    return over
+
+
+def tiles(explanation: Redrawings, image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
     """Each attempt's masked image above its reconstruction; as high as the large pictures beside it."""
     number, side = min(SHOWN, len(explanation.keep)), enlarged(image, SMALL).width
     lower = max(enlarged(image, LARGE).height - side, side + 28)

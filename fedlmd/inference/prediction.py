@@ -51,22 +51,36 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """How the diffusion model reconstructs one image, and where the image differs.
+class Redrawings:
+    """What the diffusion model made of one image.
 
     Args:
         keep: masks (R, 1, H, W), True where the image stayed visible.
         reconstructions: (R, C, H, W) in [-1, 1].
         median: (C, H, W), per pixel the median of the reconstructions in which it was masked.
-        heat: (H, W), 0 to 4: how far the image is from the median, beyond the spread of the reconstructions.
-        redrawn_as: the label that the reconstructions were conditioned on; None for the unconditional map.
     """
 
     keep: Bool[Tensor, "r 1 h w"]
     reconstructions: Float[Tensor, "r c h w"]
     median: Float[Tensor, "c h w"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where one image differs from what the diffusion model makes of it.
+
+    Args:
+        heat: (H, W), 0 or more: how far the image is from the median reconstruction, beyond the spread of all; at most
+            4 for pixels. Latents' is enlarged to the image's size.
+        redrawn_as: the label that the reconstructions were conditioned on; None for the unconditional map.
+        redrawings: of an image itself; None where the model redraws an encoder's latents, which cannot be shown.
+        brightest: heat that is drawn brightest; the same for all images of a release.
+    """
+
     heat: Float[Tensor, "h w"]
     redrawn_as: str | None
+    redrawings: Redrawings | None = None
+    brightest: float = 1.0
 
 
 def as_number(label: str) -> int | str:

@@ -8,13 +8,14 @@ from typing import Any, final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from fedlmd.calibration import Moments, Reference, Sketch, decide, reference
-from fedlmd.detection import build_detectors, class_gaussians, fuse, heat, median_reconstruction
+from fedlmd.detection import build_detectors, fuse, heat, median_reconstruction, residual_heat
 from fedlmd.inference.detectors import detector_inputs, explainer
-from fedlmd.inference.prediction import Explanation, Prediction, as_number
+from fedlmd.inference.prediction import Explanation, Prediction, Redrawings, as_number
 from fedlmd.inference.self_test import self_test_outputs, self_test_scores
 from fedlmd.models import build
 from fedlmd.release import VERDICT, Release, ReleaseError, SelfTest
@@ -22,6 +23,9 @@ from fedlmd.settings import Settings, from_mapping
 
 CLASS = "class"
 """The name under which the cross-entropy of the true label is calibrated, from which label sets are made."""
+
+BRIGHTEST_CELL = 2.0
+"""Heat of an encoder's cells that is drawn brightest, in standard deviations; that of known images is below 1."""
 
 BATCH = 64
 """Images that are scored at once."""
@@ -55,7 +59,7 @@ class Predictor:
             # of the self-test is that of all workers' images alike, as it was when the release was made.
             pooled = calibration["sketches"][VERDICT]
             self.pooled_threshold = Reference.of_sketch(Sketch.from_json(pooled)).threshold(self.alpha)
-            _ = [self.scale[name] for name in self.settings.detector.verdict]
+            _ = [self.scale[name] for name in self.settings.detectors.verdict]
         except KeyError as error:
             raise ReleaseError(f"the card of release {release.id} is incomplete: {error} is missing") from None
         except (AttributeError, TypeError, ValueError) as error:
@@ -68,9 +72,8 @@ class Predictor:
         """Build networks and detectors. Raises ReleaseError where the weights do not fit the card."""
         try:
             self.networks = build(self.settings.networks, self.release.weights).for_inference()
-            self.gaussians = class_gaussians(self.release.weights)
-            self.inputs = detector_inputs(self.settings, self.networks, self.gaussians)
-            names = dict.fromkeys([*self.references, *self.settings.detector.verdict])
+            self.inputs = detector_inputs(self.settings, self.networks, self.release.weights)
+            names = dict.fromkeys([*self.references, *self.settings.detectors.verdict])
             names.pop(VERDICT, None)
             self.detectors = build_detectors(names, self.inputs)
             self.explainer = explainer(self.settings, self.networks)
@@ -84,7 +87,7 @@ class Predictor:
             ReleaseError: when the outputs are not those expected.
         """
         outputs = self_test_outputs(self.settings, self.networks, self.detectors)
-        scores = self_test_scores(outputs, self.settings, self.scale)
+        scores = self_test_scores(outputs, self.settings, self.settings.detectors.scaled(self.scale))
         if not all(np.isfinite(array).all() for array in scores.values()):
             raise ReleaseError(f"release {self.release.id} gives a score that is not finite; its weights are broken")
         try:
@@ -116,17 +119,23 @@ class Predictor:
             images: in [-1, 1], of the release's size.
             names: of the scores; ``verdict`` is the fused one, which comes with its parts.
         """
-        verdict = self.settings.detector.verdict
+        verdict = self.settings.detectors.verdict
         wanted = list(dict.fromkeys(names))
         needed = list(dict.fromkeys(part for name in wanted for part in (verdict if name == VERDICT else (name,))))
         logits, parts = [], []
-        for batch in torch.split(images.to(self.networks.device), BATCH):
-            logits.append(self.inputs.logits(batch).cpu())
+        for pixels in torch.split(images.to(self.networks.device), BATCH):
+            batch = self.networks.encode(pixels)
+            logits.append(self.inputs.logits(self.inputs.maps(batch)).cpu())
             parts.append({name: self.detectors[name].score(batch).cpu() for name in needed})
         scores = {name: torch.cat([part[name] for part in parts]) for name in needed}
         if VERDICT in wanted:
-            scores[VERDICT] = fuse(scores, {name: self.scale[name] for name in verdict})
+            scores[VERDICT] = fuse(scores, self.settings.detectors.scaled(self.scale))
         return torch.cat(logits), scores
+
+    @torch.inference_mode()
+    def classify(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Logits of images in [-1, 1], on the processor."""
+        return self.inputs.logits(self.inputs.maps(self.networks.encode(images.to(self.networks.device)))).cpu()
 
     def predict(
         self, images: Float[Tensor, "b c h w"], *, alpha: float | None = None, detector: str = VERDICT
@@ -182,18 +191,22 @@ class Predictor:
 
     @torch.inference_mode()
     def explain(self, image: Float[Tensor, "1 c h w"]) -> Explanation:
-        """Masks, reconstructions, their median and the heat-map of one image; see ``fedlmd.detection.heat``."""
-        image = image.to(self.networks.device)
-        redrawn = self.explainer.reconstruct(image)
+        """The heat-map of one image, see ``fedlmd.detection.heat``; of an image without an encoder its redrawings."""
+        latents = self.inputs.maps(self.networks.encode(image.to(self.networks.device)))
         conditioned = self.explainer.config.condition == "predicted"
-        label = self.settings.labels[int(self.networks.classifier(image).argmax())] if conditioned else None
-        return Explanation(
-            redrawn.keep.cpu(),
-            redrawn.images[:, 0].cpu(),
-            median_reconstruction(image, redrawn)[0].cpu(),
-            heat(image, redrawn)[0].cpu(),
-            label,
+        predicted = self.inputs.classify(latents)
+        label = self.settings.labels[int(predicted)] if conditioned else None
+        if self.settings.has_latents:
+            cells = residual_heat(
+                latents, self.inputs.denoiser, self.inputs.schedule, predicted if conditioned else None
+            )
+            large = F.interpolate(cells[:, None], image.shape[2:], mode="bilinear")
+            return Explanation(large[0, 0].cpu(), label, brightest=BRIGHTEST_CELL)
+        redrawn = self.explainer.reconstruct(latents)
+        redrawings = Redrawings(
+            redrawn.keep.cpu(), redrawn.images[:, 0].cpu(), median_reconstruction(latents, redrawn)[0].cpu()
         )
+        return Explanation(heat(latents, redrawn)[0].cpu(), label, redrawings)
 
 
 def references(calibration: Mapping[str, Any], worker: str | None, settings: Settings) -> dict[str, Reference]:

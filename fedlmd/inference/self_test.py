@@ -29,19 +29,20 @@ def self_test_outputs(
     LMD is left out where it takes more than about a hundred evaluations; one-step denoising stands in where no other
     score is left.
     """
-    images = to_unit_range(torch.from_numpy(patterns(settings.pixel_rules.channels, settings.pixel_rules.size))).to(
-        networks.device
-    )
+    rules = settings.pixel_rules
+    pixels = torch.from_numpy(patterns(rules.channels, rules.size))
+    images = networks.encode(to_unit_range(pixels).to(networks.device))
     expensive = {"lmd"} if settings.detector.lmd.evaluations > EXPENSIVE else set()
-    names = [name for name in settings.detector.verdict if name not in expensive] or by_name.keys() & {"one-step"}
-    return {LOGITS: networks.classifier(images).cpu(), **scored({name: by_name[name] for name in names}, images)}
+    names = [name for name in settings.detectors.verdict if name not in expensive] or by_name.keys() & {"one-step"}
+    logits = networks.classifier(images[:, : settings.networks.classifier.channels]).cpu()
+    return {LOGITS: logits, **scored({name: by_name[name] for name in names}, images)}
 
 
 def self_test_scores(
     outputs: Mapping[str, Float[Tensor, "n ..."]], settings: Settings, scale: Mapping[str, Moments]
 ) -> dict[str, np.ndarray]:
     """Outputs as a card and a message hold them, with the verdict where all of its scores are there."""
-    verdict, whole = settings.detector.verdict, dict(outputs)
+    verdict, whole = settings.detectors.verdict, dict(outputs)
     if outputs.keys() >= set(verdict):
         whole[VERDICT] = fuse({name: outputs[name] for name in verdict}, {name: scale[name] for name in verdict})
     return {name: tensor.numpy() for name, tensor in whole.items()}

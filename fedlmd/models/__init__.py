@@ -1,24 +1,34 @@
-"""The two networks. Each is built from its frozen configuration alone."""
+"""The encoder and the two networks behind it. Each is built from its frozen configuration alone."""
 
 from fedlmd.models.classifier import CNN, Classifier, ClassifierConfig, turned
 from fedlmd.models.config import ModelConfig
 from fedlmd.models.denoiser import DenoiserConfig, DenoiserNetwork, UNet
+from fedlmd.models.encoders import LEADING, EncoderConfig, EncoderError, load_encoder, shape
 from fedlmd.models.ensemble import Ensemble
+from fedlmd.models.latents import LIMIT, LatentEncoder, descriptors
 from fedlmd.models.networks import Networks, NetworksConfig, build
 from fedlmd.models.registry import DENOISERS
 
 __all__ = [
     "CNN",
     "DENOISERS",
+    "LEADING",
+    "LIMIT",
     "Classifier",
     "ClassifierConfig",
     "DenoiserConfig",
     "DenoiserNetwork",
+    "EncoderConfig",
+    "EncoderError",
     "Ensemble",
+    "LatentEncoder",
     "ModelConfig",
     "Networks",
     "NetworksConfig",
     "UNet",
     "build",
+    "descriptors",
+    "load_encoder",
+    "shape",
     "turned",
 ]

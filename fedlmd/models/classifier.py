@@ -95,7 +95,7 @@ class Classifier(nn.Module, ABC):
         """What the head receives of every view of each image, view after view: (B, views * width)."""
         views = range(self.config.views)
         pooled = self.pooled(torch.cat([turned(images, view) for view in views]))
-        return torch.cat(torch.split(pooled, len(images)), dim=1)
+        return torch.cat(pooled.reshape(self.config.views, images.shape[0], pooled.shape[1]).unbind(), dim=1)
 
     def logits(self, embedding: Float[Tensor, "b _e"]) -> Float[Tensor, "b k"]:
         """Logits of each label from the embedding of an image."""
@@ -113,8 +113,18 @@ class Classifier(nn.Module, ABC):
 
     def pooled(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """The cubic mean over positions of the coarsest feature maps."""
-        # The root has no slope at 0, so that what is pooled stays above it.
-        return self.maps(images)[-1].clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
+        return cubic_mean(self.maps(images)[-1])
+
+    def stages_embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
+        """The cubic means of every stage's feature maps, those of each stage scaled to a mean square of 1."""
+        means = [cubic_mean(maps) for maps in self.maps(images)]
+        return torch.cat([F.normalize(each) * math.sqrt(each.shape[1]) for each in means], dim=1)
+
+
+def cubic_mean(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d"]:
+    """The cubic mean over positions."""
+    # The root has no slope at 0, so that what is pooled stays above it.
+    return maps.clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
 
 
 @final

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from fedlmd.models.registry import CLASSIFIERS, DENOISERS
+
+AUTO = "auto"
+
+PIXELS: dict[str, Any] = {"classifier": (32, 64, 96), "denoiser": (64, 64), "views": 4, "head": "fixed"}
+LATENTS: dict[str, Any] = {"classifier": (32, 64, 96), "denoiser": (64, 64), "views": 1, "head": "learned"}
+"""What "auto" stands for, by what the networks work on."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Which networks, and their widths; images, channels and labels are the run's.
 
+    "auto" is replaced by what suits the run's encoder, see ``chosen``.
+
     Args:
-        classifier: channels of the classifier's stages.
-        denoiser: channels of the denoiser's resolutions.
+        classifier: channels of the classifier's stages, or "auto".
+        denoiser: channels of the denoiser's resolutions, or "auto".
         blocks: residual blocks of each of the denoiser's resolutions.
-        views: views that the classifier distinguishes, 1 or 4.
-        head: the classifier's last layer is "fixed" as it begins, or "learned".
+        views: views that the classifier distinguishes, 1 or 4, or "auto".
+        head: the classifier's last layer is "fixed" as it begins, or "learned", or "auto".
         classifier_network: a name of ``fedlmd.models.CLASSIFIERS``.
         denoiser_network: a name of ``fedlmd.models.DENOISERS``.
+        denoiser_options: further settings of the denoiser's network; the default one has none.
     """
 
-    classifier: tuple[int, ...] = (32, 64, 96)
-    denoiser: tuple[int, ...] = (64, 64)
+    classifier: tuple[int, ...] | str = AUTO
+    denoiser: tuple[int, ...] | str = AUTO
     blocks: int = 1
-    views: int = 4
-    head: Literal["fixed", "learned"] = "fixed"
+    views: int | str = AUTO
+    head: Literal["auto", "fixed", "learned"] = "auto"
     classifier_network: str = "cnn"
     denoiser_network: str = "unet"
+    denoiser_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         CLASSIFIERS.check(self.classifier_network)
         DENOISERS.check(self.denoiser_network)
+        for name in ("classifier", "denoiser", "views"):
+            value = getattr(self, name)
+            if isinstance(value, str) and value != AUTO:
+                words = "1, 4" if name == "views" else "a list of whole numbers"
+                raise ValueError(f'{name} is {value!r}; it is {words} or "auto"')
+
+    def chosen(self, *, latents: bool) -> ModelConfig:
+        """The same without "auto"; ``latents`` says whether the networks work on an encoder's latents or on images."""
+        open_to = {
+            name: value for name, value in (LATENTS if latents else PIXELS).items() if getattr(self, name) == AUTO
+        }
+        return replace(self, **open_to)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class DenoiserConfig:
         patch: pixels of a patch's side. Patches are folded into channels before the first convolution, so that no
             layer runs at full resolution, which a CPU needs much time for.
         network: a name of ``fedlmd.models.DENOISERS``.
+        options: further settings of a network; the U-Net has none.
     """
 
     image_size: int = 28
@@ -38,6 +39,7 @@ class DenoiserConfig:
     blocks: int = 1
     patch: int = 2
     network: str = "unet"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.widths or any(width % 8 or width < 8 for width in self.widths):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from torch import nn
 
 from fedlmd.models.classifier import Classifier, ClassifierConfig
 from fedlmd.models.denoiser import DenoiserConfig, DenoiserNetwork
+from fedlmd.models.encoders import EncoderConfig
 from fedlmd.models.ensemble import Ensemble
+from fedlmd.models.latents import LatentEncoder
 from fedlmd.models.registry import CLASSIFIERS, DENOISERS
 
 
@@ -24,11 +26,13 @@ class NetworksConfig:
         classifier: shape of the classifier.
         denoiser: shape of the denoiser.
         seed: of the initial weights.
+        encoder: what makes latents of images; by default the networks work on images themselves.
     """
 
     classifier: ClassifierConfig
     denoiser: DenoiserConfig
     seed: int = 0
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Networks:
     """The two networks of a run.
 
     Args:
-        classifier: images to logits.
-        denoiser: noisy images to velocities; an ensemble where every worker's was kept.
+        classifier: latents to logits.
+        denoiser: noisy latents to velocities; an ensemble where every worker's was kept.
+        encode: images to latents.
     """
 
     classifier: Classifier
     denoiser: DenoiserNetwork | Ensemble
+    encode: LatentEncoder
 
     @property
     def device(self) -> torch.device:
@@ -105,6 +111,7 @@ def build(config: NetworksConfig, weights: Mapping[str, Any] | None = None) -> N
             Ensemble(config.denoiser, members, means.shape[1] if means.ndim == 2 else 0)
             if members
             else DENOISERS[config.denoiser.network](config.denoiser),
+            LatentEncoder(config.encoder, weights),
         )
     if weights:
         networks.load(weights)

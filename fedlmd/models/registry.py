@@ -5,6 +5,9 @@ from __future__ import annotations
 from fedlmd.choices import Registry
 from fedlmd.models.classifier import CNN, Classifier
 from fedlmd.models.denoiser import DenoiserNetwork, UNet
+from fedlmd.models.interchange import DiffusersDenoiser
 
 CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier", "fedlmd.classifiers", {"cnn": CNN})
-DENOISERS: Registry[type[DenoiserNetwork]] = Registry("denoiser", "fedlmd.denoisers", {"unet": UNet})
+DENOISERS: Registry[type[DenoiserNetwork]] = Registry(
+    "denoiser", "fedlmd.denoisers", {"unet": UNet, "diffusers": DiffusersDenoiser}
+)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
 
-from fedlmd.data import DataConfig, DataError, LabelledImages, Split, Survey, partition, scan
+from fedlmd.data import DataConfig, DataError, Split, Survey, scan, share_indices
 from fedlmd.federation.announcement import Labels
 from fedlmd.node.config import NodeConfig
 from fedlmd.service.participants import DataState
@@ -120,13 +119,9 @@ def share_of(survey: Survey, worker: WorkerConfig) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {label: {} for label in source.labels}
     split: Split
     for split in ("train", "eval"):
-        indices = source.part(split, worker.data.evaluation).labels
-        # Which worker has an image depends on its label and position, not on its pixels.
-        images = LabelledImages(
-            torch.zeros(len(indices), 1, 1, 1, dtype=torch.uint8), torch.from_numpy(indices), tuple(source.labels)
-        )
-        share = partition(images, worker.data.partition, worker.worker)
-        numbers = np.bincount(share.labels.numpy(), minlength=len(source.labels)).tolist()
+        labels = source.part(split, worker.data.evaluation).labels
+        share = labels[share_indices(labels, source.labels, worker.data.partition, worker.worker)]
+        numbers = np.bincount(share, minlength=len(source.labels)).tolist()
         for label, number in zip(source.labels, numbers, strict=True):
             counts[label][split] = number
     return {label: numbers for label, numbers in counts.items() if any(numbers.values())}

@@ -143,14 +143,18 @@ class JobBody(BaseModel):
 
 
 class ExplanationBody(BaseModel):
-    """What the detector computed for an image, as pictures."""
+    """What the detector computed for an image, as pictures.
+
+    Latents of an encoder cannot be shown: for a release with one there are the heat-map and the image alone.
+    """
 
     redrawn_as: str | None = Field(description="The label that the reconstruction was conditioned on; null for none.")
     image: str = Field(description=f"The image as the networks see it, {PNG}.")
     masks: list[str] = Field(description=f"What stayed visible (white) in each attempt, {PNG}.")
     reconstructions: list[str] = Field(description=f"The reconstruction of the rest in each attempt, {PNG}.")
-    median: str = Field(description=f"The median of the reconstructions, pixel by pixel, {PNG}.")
+    median: str | None = Field(description=f"The median of the reconstructions, pixel by pixel, {PNG}.")
     heat_map: str = Field(description=f"Where the image differs from the median, dark to bright, {PNG}.")
+    overlay: str = Field(description=f"The heat-map laid over the image, {PNG}.")
     overview: str = Field(description=f"All of this in one picture, {PNG}.")
 
 

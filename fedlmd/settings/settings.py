@@ -17,9 +17,10 @@ from fedlmd.data import AUTO, Choice, DataConfig, Facts, ImagesConfig, PixelRule
 from fedlmd.detection import DETECTORS, PRESETS, DetectorConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.federation.config import FederationConfig
-from fedlmd.models import ClassifierConfig, DenoiserConfig, ModelConfig, NetworksConfig
+from fedlmd.models import LIMIT, ClassifierConfig, DenoiserConfig, EncoderConfig, ModelConfig, NetworksConfig
+from fedlmd.settings.encoder import PIXELS, chosen_encoder, measured
 from fedlmd.settings.errors import SettingsError, check_keys, line_of, sections, within, wrong_type, wrong_value
-from fedlmd.training import AugmentationConfig, TrainingConfig
+from fedlmd.training import IMAGES, TrainingConfig, for_latents
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class Settings:
         labels: labels that the classifier distinguishes and the detector knows, in the order of its outputs.
         image_size: images are brought to this height and width, in pixels; "auto" chooses a size by the images.
         channels: 1 (grey) or 3 (RGB); "auto" chooses by the images.
+        encoder: what turns images into the latents that both networks work on; "auto" chooses by the images.
         seed: of initial weights, shuffling, noise; 0 to 2**32 - 1.
     """
 
@@ -42,19 +44,12 @@ class Settings:
     channels: int | str = AUTO
     seed: int = 0
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
     models: ModelConfig = field(default_factory=ModelConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    classifier: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            steps=1200,
-            batch_size=128,
-            weight_decay=0.1,
-            ema=0.99,
-            augmentation=AugmentationConfig(12.0, 0.12, 0.12, 0.025),
-        )
-    )
-    denoiser: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=3000, batch_size=64))
+    classifier: TrainingConfig = IMAGES["classifier"]
+    denoiser: TrainingConfig = IMAGES["denoiser"]
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
@@ -68,14 +63,15 @@ class Settings:
             raise ValueError(f'channels is {self.channels!r}; it is 1 (grey), 3 (RGB) or "auto"')
         if isinstance(self.image_size, str) and self.image_size != AUTO:
             raise ValueError(f'image_size is {self.image_size!r}; it is a whole number or "auto"')
-        _ = self.networks  # its parts check themselves
-        for name in self.detector.calibrated:
+        for name in self.detectors.calibrated:
             DETECTORS.check(name)
-        lmd, stages = self.detector.lmd, range(len(self.models.classifier))
-        timesteps(Schedule(self.schedule), lmd.inpainting.steps, lmd.inpainting.start)
-        size = self.pixel_rules.size
+        networks = self.networks
+        lmd, stages = self.detector.lmd, range(len(networks.classifier.widths))
+        timesteps(self.noise, lmd.inpainting.steps, lmd.inpainting.start)
+        size = networks.denoiser.image_size
         if not 2 <= lmd.cells <= size:
-            raise ValueError(f"cells is {lmd.cells}; images of {size} pixels take 2 to {size}")
+            what = "latents of {0} x {0} cells" if self.has_latents else "images of {0} pixels"
+            raise ValueError(f"cells is {lmd.cells}; {what.format(size)} take 2 to {size}")
         if not self.detector.feature_stages or not set(self.detector.feature_stages) <= {*stages, -1}:
             raise ValueError(
                 f"feature_stages is {list(self.detector.feature_stages)}; "
@@ -84,16 +80,41 @@ class Settings:
 
     @property
     def networks(self) -> NetworksConfig:
-        """Shape of both networks, and the seed of their initial weights."""
-        models, rules = self.models, self.pixel_rules
-        shape = (rules.size, rules.channels, len(self.labels))
+        """Shape of both networks, the seed of their initial weights, and the encoder before them."""
+        models, rules, encoder = self.models.chosen(latents=self.has_latents), self.pixel_rules, self.encoder
+        inputs = (encoder.side, encoder.channels, 1) if self.has_latents else (rules.size, rules.channels, 2)
+        shape: dict[str, Any] = {
+            "image_size": inputs[0],
+            "channels": inputs[1],
+            "classes": len(self.labels),
+            "patch": inputs[2],
+        }
+        head: dict[str, Any] = {"widths": models.classifier, "views": models.views, "head": models.head}
+        options = dict(models.denoiser_options)
+        if options:  # a network of another package may need the run's noise levels
+            options["alphas_cumprod"] = self.noise.alphas_cumprod.tolist()
+        unet: dict[str, Any] = {"widths": models.denoiser, "blocks": models.blocks, "options": options}
         return NetworksConfig(
-            ClassifierConfig(
-                *shape, models.classifier, views=models.views, head=models.head, network=models.classifier_network
-            ),
-            DenoiserConfig(*shape, models.denoiser, models.blocks, network=models.denoiser_network),
+            ClassifierConfig(**shape, **head, network=models.classifier_network),
+            DenoiserConfig(**shape, **unet, network=models.denoiser_network),
             self.seed,
+            encoder,
         )
+
+    @property
+    def detectors(self) -> DetectorConfig:
+        """The detectors' settings without "auto"."""
+        return self.detector.chosen(latents=self.has_latents)
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the networks work on an encoder's latents, whose shape is known, rather than on images."""
+        return self.encoder.side > 0
+
+    @property
+    def noise(self) -> Schedule:
+        """The noise levels of the denoiser."""
+        return Schedule(self.schedule, LIMIT if self.has_latents else 1.0)
 
     @property
     def pixel_rules(self) -> PixelRules:
@@ -102,25 +123,46 @@ class Settings:
 
     def choose(self, facts: Sequence[Facts]) -> Choice:
         """Rules for pixels by these settings and, for every "auto", by what the workers' images look like."""
-        multiple = DenoiserConfig.patch * 2 ** max(0, len(self.models.denoiser) - 1)
-        return choose_rules(self.image_size, self.channels, self.images, facts, multiple)
+        widths = self.models.chosen(latents=False).denoiser
+        multiple = DenoiserConfig.patch * 2 ** max(0, len(widths) - 1)
+        encoded = self.encoder.name not in (AUTO, PIXELS)
+        return choose_rules(self.image_size, self.channels, self.images, facts, None if encoded else multiple)
 
     def resolved(self, facts: Sequence[Facts]) -> tuple[Settings, tuple[str, ...]]:
         """The same settings without "auto", and what is to be said of the choice, one sentence each.
 
         Args:
             facts: of each worker's images.
+
+        Raises:
+            EncoderError: the run's encoder cannot be loaded here, or cannot take its images.
         """
-        choice = self.choose(facts)
+        encoder, said = chosen_encoder(self.encoder, self.image_size, facts)
+        choice = replace(self, encoder=encoder).choose(facts)
         rules = choice.rules
         images = ImagesConfig(rules.background, rules.window or "full", rules.fit, rules.invert)  # type: ignore[arg-type]
-        return replace(self, image_size=rules.size, channels=rules.channels, images=images), choice.notes
+        encoder = measured(encoder, rules)
+        fixed: dict[str, Any] = {
+            "image_size": rules.size,
+            "channels": rules.channels,
+            "images": images,
+            "encoder": encoder,
+        }
+        latents = encoder.side > 0
+        fixed |= {"models": self.models.chosen(latents=latents), "detector": self.detector.chosen(latents=latents)}
+        if latents:
+            fixed |= {part: for_latents(part, self.training_of(part)) for part in IMAGES}
+        settings = replace(self, **fixed)
+        return settings, (*said, *choice.notes)
 
     @property
     def is_resolved(self) -> bool:
-        """Whether no rule for pixels is "auto"."""
-        images = self.images
-        return AUTO not in (self.image_size, self.channels, images.background, images.window, images.fit)
+        """Whether no rule for pixels, no network and no encoder is open."""
+        images, models = self.images, self.models
+        rules = (self.image_size, self.channels, images.background, images.window, images.fit)
+        networks = (models.classifier, models.denoiser, models.views, models.head)
+        encoded = self.encoder.name == PIXELS or (self.encoder.name != AUTO and bool(self.encoder.digest))
+        return encoded and AUTO not in (*rules, *networks)
 
     def training_of(self, part: str) -> TrainingConfig:
         """How one of the two networks is trained, "classifier" or "denoiser"."""

@@ -6,7 +6,7 @@ import json
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -19,7 +19,7 @@ from fedlmd.worker.state import ClientState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fedlmd.data import LabelledImages
+    from fedlmd.data import LabelledImages, Split
     from fedlmd.worker.worker import Worker
 
 
@@ -89,7 +89,16 @@ def worker_of(number: int, data: str) -> Worker:
 
 @lru_cache(maxsize=1)
 def sources() -> Callable[..., LabelledImages]:
-    """``fedlmd.data.load`` with a cache of the splits of a source."""
-    from fedlmd.data import load  # noqa: PLC0415 - imports torch
+    """``fedlmd.data.load`` with a cache of the splits of a source, which workers divide; latents are not cached."""
+    from fedlmd.data import load, partition  # noqa: PLC0415 - imports torch
 
-    return lru_cache(maxsize=4)(load)
+    whole = lru_cache(maxsize=4)(load)
+
+    def share_of(source: str, split: Split, **form: Any) -> LabelledImages:  # noqa: ANN401 - those of ``load``
+        if form.get("encode") is not None:
+            return load(source, split, **form)
+        share, _, _ = form.pop("share", None), form.pop("only", ()), form.pop("encode")
+        images = whole(source, split, **form)
+        return images if share is None else partition(images, form["config"].partition, share)
+
+    return share_of

@@ -1,11 +1,13 @@
 """Training: objectives, the loop, the moving average, evaluation. Imports no detector and no federation."""
 
 from fedlmd.training.augmentation import AugmentationConfig
+from fedlmd.training.defaults import IMAGES, for_latents
 from fedlmd.training.evaluation import Evaluation, evaluate, evaluate_images
 from fedlmd.training.fitting import fit_classifier, fit_denoiser
 from fedlmd.training.loop import TrainingConfig
 
 __all__ = [
+    "IMAGES",
     "AugmentationConfig",
     "Evaluation",
     "TrainingConfig",
@@ -13,4 +15,5 @@ __all__ = [
     "evaluate_images",
     "fit_classifier",
     "fit_denoiser",
+    "for_latents",
 ]

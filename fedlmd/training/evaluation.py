@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedlmd.data import LabelledImages
+
+Classify = Callable[[Tensor], Tensor]
+"""Images to logits (B, K), such as a network."""
 
 
 class Evaluated(NamedTuple):
@@ -30,11 +34,12 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate_images(classifier: nn.Module, dataset: LabelledImages, batch_size: int = 256) -> Evaluated:
+def evaluate_images(classifier: Classify, dataset: LabelledImages, batch_size: int = 256) -> Evaluated:
     """Evaluate a classifier on every image of a data set whose labels are the classifier's indices."""
     right, losses = [], []
-    # A classifier without weights, as tests have it, computes on the CPU.
-    device = next((weight.device for weight in classifier.parameters()), torch.device("cpu"))
+    # A function, and a classifier without weights, computes on the CPU or moves images itself.
+    weights = classifier.parameters() if isinstance(classifier, nn.Module) else iter(())
+    device = next((weight.device for weight in weights), torch.device("cpu"))
     for indices in torch.split(torch.arange(len(dataset)), batch_size):
         logits, labels = classifier(dataset.images(indices).to(device)).cpu(), dataset.labels[indices]
         right.append((logits.argmax(1) == labels).float())
@@ -42,7 +47,7 @@ def evaluate_images(classifier: nn.Module, dataset: LabelledImages, batch_size: 
     return Evaluated(torch.cat(right), torch.cat(losses))
 
 
-def evaluate(classifier: nn.Module, dataset: LabelledImages) -> Evaluation:
+def evaluate(classifier: Classify, dataset: LabelledImages) -> Evaluation:
     """Evaluate a classifier on a whole data set."""
     evaluated = evaluate_images(classifier, dataset)
     return Evaluation(float(evaluated.accuracy.mean()), float(evaluated.loss.mean()), len(dataset))

@@ -66,9 +66,10 @@ def fit(
         return
     data = batches(images.pixels, images.labels, config, generator)
     loss = 0.0
+    total = config.steps_for(len(images))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())  # dropout draws from torch's own generator
-        steps = train(network, objective, data, config, first=span.start, steps=len(span))
+        steps = train(network, objective, data, config, first=span.start, steps=len(span), total=total)
         for done, step in enumerate(steps, start=1):
             # The loss of a single step is noisy; reported is the mean of about the last twenty.
             loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fedlmd.choices import between
-from fedlmd.data import to_unit_range
+from fedlmd.data import AUTO, as_float
 from fedlmd.training.augmentation import AugmentationConfig, augment
 from fedlmd.training.ema import Average
 from fedlmd.training.objectives import Batch, Objective
@@ -23,6 +23,10 @@ class TrainingConfig:
 
     Args:
         steps: optimiser steps in all, 0 leaves the network as it is; in a federation they are divided over the rounds.
+            "auto" chooses them by the number of a worker's images, see ``steps_for``.
+        passes: how often each image comes up, where ``steps`` is "auto".
+        fewest: steps then.
+        most: steps then.
         batch_size: images per step.
         learning_rate: peak learning rate of AdamW.
         weight_decay: AdamW's decoupled decay per step, times the learning rate.
@@ -36,7 +40,10 @@ class TrainingConfig:
         low_precision: compute in bfloat16 where the processor has matrix units for it; weights stay float32.
     """
 
-    steps: int = 600
+    steps: int | str = 600
+    passes: float = 20.0
+    fewest: int = 300
+    most: int = 2000
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.0
@@ -50,11 +57,24 @@ class TrainingConfig:
     low_precision: bool = True
 
     def __post_init__(self) -> None:
-        between(self, 0, math.inf, "steps", "weight_decay", "warmup")
-        between(self, 1, math.inf, "batch_size")
+        if isinstance(self.steps, str) and self.steps != AUTO:
+            raise ValueError(f'steps is {self.steps!r}; it is a whole number or "auto"')
+        between(self, 0, math.inf, *(() if isinstance(self.steps, str) else ("steps",)), "weight_decay", "warmup")
+        between(self, 1, math.inf, "batch_size", "fewest")
+        between(self, 0, math.inf, "passes", open_low=True)
+        between(self, self.fewest, math.inf, "most")
         between(self, 0, math.inf, "learning_rate", "clip", open_low=True)
         between(self, 0, 1, "hold", "label_dropout")
         between(self, 0, 1, "ema", "label_smoothing", open_high=True)
+
+    def steps_for(self, images: int) -> int:
+        """Optimiser steps of the whole training on so many images.
+
+        "auto": every image comes up ``passes`` times, within ``fewest`` and ``most`` steps.
+        """
+        if not isinstance(self.steps, str):
+            return self.steps
+        return max(self.fewest, min(self.most, math.ceil(self.passes * images / self.batch_size)))
 
 
 @dataclass(frozen=True)
@@ -71,15 +91,15 @@ def batches(
 ) -> Iterator[Batch]:
     """Endless shuffled batches; in each pass over the images none comes up twice.
 
-    Images are uint8 (N, C, H, W), labels class indices (N,). Batches are all of one size: the images left over at the
-    end of a pass are not used in it.
+    Images are uint8 (N, C, H, W), or latents in half precision; labels class indices (N,). Batches are all of one
+    size: the images left over at the end of a pass are not used in it.
     """
     size = min(config.batch_size, len(images))
     while True:
         order = torch.randperm(len(images), generator=generator)
         for chosen in torch.split(order, size):
             if len(chosen) == size:
-                yield Batch(augment(to_unit_range(images[chosen]), config.augmentation, generator), labels[chosen])
+                yield Batch(augment(as_float(images[chosen]), config.augmentation, generator), labels[chosen])
 
 
 def train(
@@ -90,6 +110,7 @@ def train(
     *,
     first: int = 0,
     steps: int | None = None,
+    total: int | None = None,
 ) -> Iterator[Step]:
     """Train in place; yields after every step and leaves the averaged weights in the model at the end.
 
@@ -102,16 +123,18 @@ def train(
         config: of the whole training.
         first: steps of the whole training that are done already, as in a later round of a federation.
         steps: steps to do now; None does all that are left.
+        total: steps of the whole training, where the configuration leaves them open.
     """
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
     average = Average(model, config.ema)
     device = next(model.parameters()).device
-    last = config.steps if steps is None else min(config.steps, first + steps)
+    whole = config.steps_for(0) if total is None else total
+    last = whole if steps is None else min(whole, first + steps)
     model.train()
     for step, batch in zip(range(first, last), data, strict=False):
-        rate = learning_rate(config, step, step - first)
+        rate = learning_rate(config, step, step - first, whole)
         for group in optimiser.param_groups:
             group["lr"] = rate
         with autocast(config.low_precision, device):
@@ -126,10 +149,10 @@ def train(
     model.eval()
 
 
-def learning_rate(config: TrainingConfig, step: int, since_start: int) -> float:
-    """The rate at a step: risen after ``warmup``, held, then falling linearly to 2% of the peak."""
+def learning_rate(config: TrainingConfig, step: int, since_start: int, steps: int) -> float:
+    """The rate at one of so many steps: risen after ``warmup``, held, then falling linearly to 2% of the peak."""
     rise = min(1.0, (since_start + 1) / (config.warmup + 1))
-    left = (config.steps - step) / max(1.0, (1 - config.hold) * config.steps)
+    left = (steps - step) / max(1.0, (1 - config.hold) * steps)
     return config.learning_rate * rise * max(0.02, min(1.0, left))
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict
+from typing import Any
 
-from fedlmd.calibration import Reference, Sketch, check_scores, gaussians, too_few
+from fedlmd.calibration import Reference, Sketch, check_scores, gaussians, too_few, whitening
 from fedlmd.data import DataError
-from fedlmd.detection import class_gaussians
-from fedlmd.models import build
+from fedlmd.models import LatentEncoder, build
 from fedlmd.progress import Result, Work
 from fedlmd.release import VERDICT, SelfTest, Weights, half
 from fedlmd.settings import Settings, to_mapping
 from fedlmd.worker.images import WorkerConfig, WorkerImages
 from fedlmd.worker.scores import CalibrationScores, refuse_unmeasurable
-from fedlmd.worker.training import embedding_sums, fit_part
+from fedlmd.worker.training import embedding_sums, fit_part, sums_over_cells
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,15 @@ def train_alone(
     """
     start = time.monotonic()
     settings = resolved(config, settings, training)
-    images = config.images(settings, training=training, evaluation=evaluation, complete=True)
+    sources: dict[str, Any] = {"training": training, "evaluation": evaluation, "complete": True}
+    fitted = yield from fitted_whitening(config, settings, **sources)
+    networks = build(settings.networks, initial(settings) | fitted.weights)
+    images = yield from config.loading(settings, networks.encode, **sources)
     refuse_too_few(config, images, settings)
-    networks = build(settings.networks)
     for part in ("classifier", "denoiser"):
-        span = range(settings.training_of(part).steps)
+        span = range(settings.training_of(part).steps_for(len(images.training)))
         yield from fit_part(part, networks, images, settings, span, seed=settings.seed)
-    weights = half(networks.weights())
+    weights = half(networks.weights()) | fitted.weights
     halved = build(settings.networks, weights).for_inference()
     weights |= gaussians(embedding_sums(settings, halved, images))
     sections = (yield from certify(config, settings, weights, images)).metrics
@@ -53,6 +55,25 @@ def train_alone(
     how = {"how": "at one worker", "workers": [config.name], "seconds": seconds}
     card = {"settings": to_mapping(settings), "training": how, **sections}
     return Result({"card": card, "seconds": seconds, **sections["metrics"]}, weights)
+
+
+def initial(settings: Settings) -> Weights:
+    """The initial weights of both networks."""
+    return build(settings.networks).weights()
+
+
+def fitted_whitening(config: WorkerConfig, settings: Settings, **sources: Any) -> Work:  # noqa: ANN401 - of ``loading``
+    """The whitening of an encoder's maps, by the worker's training images, as weights; nothing without an encoder.
+
+    Args:
+        config: the worker's.
+        settings: of the run.
+        **sources: as for ``WorkerConfig.loading``.
+    """
+    if not settings.has_latents:
+        return Result()
+    maps = yield from config.loading(settings, LatentEncoder(settings.encoder), **sources)
+    return Result(weights=whitening(sums_over_cells(maps), settings.encoder.channels, settings.encoder.leading))
 
 
 def resolved(config: WorkerConfig, settings: Settings, source: str | None = None) -> Settings:
@@ -86,9 +107,10 @@ def certify(config: WorkerConfig, settings: Settings, weights: Weights, images: 
     """
     scores = CalibrationScores()
     networks = build(settings.networks, weights).for_inference()
-    images = config.images(settings) if images is None else images
+    if images is None:
+        images = yield from config.loading(settings, networks.encode)
     refuse_too_few(config, images, settings)
-    scale = (yield from scores.measure(settings, networks, class_gaussians(weights), images)).metrics
+    scale = (yield from scores.measure(settings, networks, weights, images)).metrics
     accuracy, loss = scale.pop("accuracy"), scale.pop("loss")
     alpha, sketches = settings.calibration.alpha, scores.sketches(settings, scale)
     reference = Reference.of_sketch(Sketch.from_json(sketches[VERDICT]))

@@ -14,6 +14,9 @@ from fedlmd.settings import SettingsError, from_mapping
 from fedlmd.worker.images import WorkerConfig
 from fedlmd.worker.worker import Worker
 
+STORE = "encoded.sqlite"
+"""The file of encoded images' maps, beside the folder of the client state."""
+
 WORKER = "FEDLMD_WORKER_CONFIG"
 """The environment variable that describes a process's worker, as JSON."""
 
@@ -28,7 +31,8 @@ def build_handler() -> Callable[[str, Mapping[str, Any], Weights], Work]:
         described = json.loads(os.environ[WORKER])
         data = from_mapping(described["settings"]).data
         root, releases, state = (Path(described[name]) for name in ("root", "releases", "state"))
-        config = WorkerConfig(described["name"], data, described["worker"], root, releases, state)
+        store = state.parent / STORE
+        config = WorkerConfig(described["name"], data, described["worker"], root, releases, state, store)
     except (KeyError, ValueError) as error:
         raise SettingsError(f"the variable {WORKER} does not describe a worker: {error!r}") from None
     return Worker(config).handle

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fedlmd.data import (
     DataConfig,
     DataError,
+    Encode,
     LabelledImages,
+    Loading,
     Split,
     Survey,
     evaluation_split,
     label_names,
-    load,
-    partition,
+    loading,
     split_held_back,
     survey,
 )
+from fedlmd.models import LatentEncoder
+from fedlmd.progress import Progress, drain
 from fedlmd.settings import Settings
+from fedlmd.worker.encoding import Encoding, StoredMaps
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class WorkerConfig:
         root: the folder that paths in requests must lie in; None allows any.
         releases: the folder that releases are installed in; None for a worker that keeps none.
         state: the folder of its client state; None keeps that in its process alone.
-        load: loads a source, as ``fedlmd.data.load`` does.
+        store: the file of encoded images' maps; None stores none.
+        load: loads a source, as ``fedlmd.data.loading`` or ``load`` does.
     """
 
     name: str
@@ -59,49 +65,74 @@ class WorkerConfig:
     root: Path | None = None
     releases: Path | None = None
     state: Path | None = None
-    load: Callable[..., LabelledImages] = field(default=load, repr=False, compare=False)
+    store: Path | None = None
+    load: Callable[..., Loading | LabelledImages] = field(default=loading, repr=False, compare=False)
 
     def images(
         self, settings: Settings, *, training: str | None = None, evaluation: str | None = None, complete: bool = False
     ) -> WorkerImages:
+        """Load the worker's images of a run that works on images themselves; see ``loading``."""
+        return drain(self.loading(settings, None, training=training, evaluation=evaluation, complete=complete))
+
+    def loading(
+        self,
+        settings: Settings,
+        encoder: LatentEncoder | None,
+        *,
+        training: str | None = None,
+        evaluation: str | None = None,
+        complete: bool = False,
+    ) -> Generator[Progress, None, WorkerImages]:
         """Load the worker's images of a run's labels; class indices are the run's.
 
         Args:
             settings: labels, image size, channels and seed of the run.
+            encoder: turns images into latents; None, or one that changes nothing, loads the images themselves.
             training: another source to train on than the worker's.
             evaluation: another source to evaluate on.
             complete: refuse when a label has no image here. In a federation a worker may lack some labels.
 
         Raises:
             DataError: when a source cannot be read, or lacks all of the labels, or one that must be there.
+            EncoderError: when the encoder cannot be loaded.
         """
         source = training or self.data.source
         apart = evaluation is not None and evaluation != source
         # Nothing needs to be split off a source for evaluation where another one is for that, and nothing off that one.
         whole = apart and evaluation_split(source, root=self.root) == "all"
-        training_split = self.split(settings, "all" if whole else "train", source, complete)
+        encode = self.encoding(settings, encoder)
+        training_split = yield from self.split(settings, "all" if whole else "train", source, encode, complete)
         which = evaluation_split(evaluation, root=self.root) if apart and evaluation else "eval"
-        evaluated = self.split(settings, which, evaluation or source, complete)
+        evaluated = yield from self.split(settings, which, evaluation or source, encode, complete)
         kept, held_back = split_held_back(training_split, self.data.held_back, settings.seed)
         return WorkerImages(kept, held_back, evaluated)
+
+    def encoding(self, settings: Settings, encoder: LatentEncoder | None) -> Encode | None:
+        """What turns images into latents; None where images stay as they are."""
+        if encoder is None or encoder.is_identity:
+            return None
+        store = None if self.store is None else StoredMaps(self.store)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Encoding(encoder, settings.pixel_rules, store, device)
 
     def survey(self, source: str | None = None) -> Survey:
         """What the worker's source, or another, holds, and what its images look like. Raises DataError."""
         return survey(source or self.data.source, root=self.root, config=self.data)
 
-    def split(self, settings: Settings, which: Split, source: str, complete: bool = False) -> LabelledImages:
+    def split(self, settings: Settings, which: Split, source: str, encode: Encode | None, complete: bool) -> Loading:
         """One split of a source: the images of the run's labels and, of the worker's source, of its share."""
-        divided = source == self.data.source and self.data.partition.kind != "none"
-        form = {"rules": settings.pixel_rules, "root": self.root, "config": self.data}
-        if divided:
+        form: dict[str, Any] = {"root": self.root, "config": self.data, "rules": settings.pixel_rules, "encode": encode}
+        if source == self.data.source and self.data.partition.kind != "none":
             # A source is divided whole, so that the shares are the same whatever labels a run has.
-            images = partition(self.load(source, which, **form), self.data.partition, self.worker)
-            present = tuple(images.names[index] for index in torch.unique(images.labels).tolist())
+            form |= {"share": self.worker, "only": settings.labels}
         else:
             # A run that has no label in common with the source is refused by ``load``, which names what there is.
             present = label_names(source, which, root=self.root, config=self.data)
-            listed = [label for label in settings.labels if label in present]
-            images = self.load(source, which, **form, labels=listed or settings.labels)
+            form["labels"] = tuple(label for label in settings.labels if label in present) or settings.labels
+        given = self.load(source, which, **form)
+        images = given if isinstance(given, LabelledImages) else (yield from given)
+        if "share" in form:
+            present = tuple(images.names[index] for index in torch.unique(images.labels).tolist())
         refuse_other_case(self.name, settings.labels, present)
         missing = [label for label in settings.labels if label not in present]
         if missing and (complete or len(missing) == len(settings.labels)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedlmd.calibration import Moments, Sketch
 from fedlmd.data import DataError, some
-from fedlmd.detection import ClassGaussians, Detector, fuse, moments_of, scored
+from fedlmd.detection import Detector, fuse, moments_of, scored
 from fedlmd.inference import CLASS, detectors, self_test_outputs, self_test_scores
 from fedlmd.models import Networks
 from fedlmd.progress import Progress, Result, Work
@@ -20,6 +20,7 @@ from fedlmd.release import VERDICT, Weights
 from fedlmd.settings import Settings
 from fedlmd.training import evaluate_images
 from fedlmd.worker.images import WorkerImages
+from fedlmd.worker.training import of_networks
 
 Scale = Mapping[str, Mapping[str, Any]]
 
@@ -47,10 +48,10 @@ class CalibrationScores:
         self.self_test: dict[str, Tensor] = {}
         self.losses = torch.empty(0)
 
-    def measure(
-        self, settings: Settings, networks: Networks, gaussians: ClassGaussians | None, images: WorkerImages
-    ) -> Work:
-        """Score the images; the result is count, mean and standard deviation of every score.
+    def measure(self, settings: Settings, networks: Networks, weights: Weights, images: WorkerImages) -> Work:
+        """Score the images, with the Gaussians among the weights.
+
+        The result is count, mean and standard deviation of every score.
 
         "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images have the same
         form, so that they are pooled in the same way.
@@ -59,12 +60,12 @@ class CalibrationScores:
             some(part, settings.calibration.images, settings.seed) for part in (images.held_back, images.evaluation)
         )
         batches, evaluation = (torch.split(part.images(), BATCH) for part in (chosen, others))
-        by_name, steps = detectors(settings, networks, gaussians), len(batches) + len(evaluation)
+        by_name, steps = detectors(settings, networks, weights), len(batches) + len(evaluation)
         self.scores = yield from scored_in_steps(by_name, batches, networks.device, steps)
         self.self_test = self_test_outputs(settings, networks, by_name)
-        self.losses = evaluate_images(networks.classifier, chosen).loss
-        evaluated = evaluate_images(networks.classifier, images.evaluation)
-        deciding = {name: by_name[name] for name in settings.detector.verdict}
+        self.losses = evaluate_images(networks.classifier, of_networks(chosen, settings)).loss
+        evaluated = evaluate_images(networks.classifier, of_networks(images.evaluation, settings))
+        deciding = {name: by_name[name] for name in settings.detectors.verdict}
         self.evaluated = yield from scored_in_steps(deciding, evaluation, networks.device, steps, len(batches))
         measured = {**self.scores, **evaluated._asdict()}
         return Result({name: asdict(moments_of(scores)) for name, scores in measured.items()})
@@ -146,5 +147,6 @@ def refuse_unmeasurable(name: str, images: WorkerImages, held_back: float) -> No
 
 
 def moments_of_verdict(settings: Settings, scale: Scale) -> dict[str, Moments]:
-    """The moments of the scores that make the verdict."""
-    return {name: Moments(**scale[name]) for name in settings.detector.verdict}
+    """The moments by which the scores that make the verdict are standardised, see ``DetectorConfig.scaled``."""
+    names = settings.detectors.verdict
+    return settings.detectors.scaled({name: Moments(**scale[name]) for name in names})

@@ -1,4 +1,4 @@
-"""The two trainings of a run on a worker's images, and the sums of the embeddings of those images."""
+"""The two trainings of a run on a worker's images, and the sums over their embeddings and over an encoder's cells."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from fedlmd.calibration import sums_by_class
-from fedlmd.data import some
-from fedlmd.detection import l2_normalised
-from fedlmd.diffusion import Schedule
-from fedlmd.models import DenoiserNetwork, Networks
+from fedlmd.calibration import DESCRIBED, added, cell_sums, sums_by_class
+from fedlmd.data import LabelledImages, some
+from fedlmd.detection import gaussian_features
+from fedlmd.models import DenoiserNetwork, Networks, descriptors
 from fedlmd.progress import Progress
 from fedlmd.release import Weights
 from fedlmd.settings import Settings
@@ -31,12 +30,13 @@ def fit_part(
     mu: float = 0.0,
 ) -> Iterator[Progress]:
     """Train one of the two networks in place, "classifier" or "denoiser"; other arguments as for ``fit_classifier``."""
+    training = of_networks(images.training, settings)
     if part == "classifier":
-        return fit_classifier(networks.classifier, images.training, settings.classifier, span, seed=seed, mu=mu)
+        return fit_classifier(networks.classifier, training, settings.classifier, span, seed=seed, mu=mu)
     if not isinstance(networks.denoiser, DenoiserNetwork):
         raise ValueError("an ensemble of workers' denoisers cannot be trained further")
-    schedule, config = Schedule(settings.schedule), settings.denoiser
-    return fit_denoiser(networks.denoiser, images.training, config, span, schedule=schedule, seed=seed, mu=mu)
+    schedule, config = settings.noise, settings.denoiser
+    return fit_denoiser(networks.denoiser, training, config, span, schedule=schedule, seed=seed, mu=mu)
 
 
 def update_norms(changed: Weights) -> dict[str, float]:
@@ -50,9 +50,30 @@ def update_norms(changed: Weights) -> dict[str, float]:
 
 @torch.inference_mode()
 def embedding_sums(settings: Settings, networks: Networks, images: WorkerImages) -> Weights:
-    """Sums by class over the L2-normalised embeddings of training images; see ``fedlmd.calibration.sums_by_class``."""
+    """Sums by class over the L2-normalised embeddings of training images, and over their descriptors.
+
+    See ``fedlmd.calibration.sums_by_class``.
+    """
     described = some(images.training, settings.calibration.described, settings.seed)
-    embed = l2_normalised(networks.classifier.embedding)
-    batches = torch.split(described.images(), 500)
+    labels, classes = described.labels.numpy(), len(settings.labels)
+    embed = gaussian_features(settings.detectors, networks.classifier)
+    batches = torch.split(of_networks(described, settings).images(), 500)
     vectors = torch.cat([embed(batch.to(networks.device)).cpu() for batch in batches])
-    return sums_by_class(vectors.numpy(), described.labels.numpy(), len(settings.labels))
+    sums = sums_by_class(vectors.numpy(), labels, classes)
+    if settings.has_latents:
+        read = descriptors(described.images(), settings.encoder)
+        sums |= sums_by_class(read.numpy(), labels, classes, DESCRIBED)
+    return sums
+
+
+def of_networks(images: LabelledImages, settings: Settings) -> LabelledImages:
+    """The part of latents that the networks work on; images without an encoder whole."""
+    if not settings.has_latents:
+        return images
+    return LabelledImages(images.pixels[:, : settings.encoder.channels], images.labels, images.names)
+
+
+def sums_over_cells(images: WorkerImages) -> Weights:
+    """Sums over the cells of the training images' maps; see ``fedlmd.calibration.whitening``."""
+    parts = [cell_sums(batch.numpy()) for batch in torch.split(images.training.pixels, 256)]
+    return added(parts)

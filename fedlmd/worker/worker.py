@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, final
 
+import numpy as np
 import torch
 
-from fedlmd.calibration import EVALUATION
+from fedlmd.calibration import ENCODER, EVALUATION
 from fedlmd.data import some
-from fedlmd.detection import DENOISING, build_detectors, class_gaussians, moments_of, scored
+from fedlmd.detection import DENOISING, build_detectors, moments_of, scored
 from fedlmd.federation import actions
 from fedlmd.federation.compression import BITS, change, compress
 from fedlmd.inference import detector_inputs
-from fedlmd.models import Networks, build
+from fedlmd.models import LatentEncoder, Networks, build
 from fedlmd.progress import Progress, Result, Work
 from fedlmd.release import Weights, save_release, set_current
 from fedlmd.settings import Settings, from_mapping
@@ -24,7 +25,7 @@ from fedlmd.worker.alone import train_alone
 from fedlmd.worker.images import WorkerConfig, WorkerImages
 from fedlmd.worker.scores import CalibrationScores, Scale, refuse_unmeasurable
 from fedlmd.worker.state import ClientState, RoundState
-from fedlmd.worker.training import embedding_sums, fit_part, update_norms
+from fedlmd.worker.training import embedding_sums, fit_part, of_networks, sums_over_cells, update_norms
 
 PARTS = ("classifier", "denoiser")
 
@@ -35,7 +36,7 @@ class Worker:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.loaded: tuple[Settings, WorkerImages] | None = None
+        self.loaded: tuple[Settings, Weights, WorkerImages] | None = None
         self.scores = CalibrationScores()
         self.state = ClientState(config.state)
         self.evaluated: tuple[Settings, dict[str, torch.Tensor], Evaluation] | None = None
@@ -64,8 +65,10 @@ class Worker:
                 result = yield from self.train(settings, weights, int(config["round"]), averaged)
             case actions.DENOISER:
                 result = yield from self.denoiser(settings, weights)
+            case actions.CELLS:
+                result = yield from self.cells(settings)
             case actions.SUMS:
-                result = Result(weights=self.sums(settings, weights))
+                result = yield from self.sums(settings, weights)
             case actions.MOMENTS:
                 result = yield from self.moments(settings, weights)
             case actions.THRESHOLDS:
@@ -76,17 +79,26 @@ class Worker:
                 raise ValueError(f"unknown action {action!r}; a worker can train, calibrate and install")
         return result
 
-    def images(self, settings: Settings) -> WorkerImages:
-        """The worker's images for these settings, loaded once.
+    def images(self, settings: Settings, weights: Weights) -> Generator[Progress, None, WorkerImages]:
+        """The worker's images for these settings, loaded once, or their latents by the whitening among the weights.
 
         Raises:
             DataError: when there are too few to train or to calibrate with.
+            EncoderError: when the run's encoder is missing here, or is another one.
         """
-        if self.loaded is None or self.loaded[0] != settings:
-            images = self.config.images(settings)
+        constant = {name: array for name, array in weights.items() if name.startswith(ENCODER)}
+        last = self.loaded
+        if last is None or last[0] != settings or not same_arrays(last[1], constant):
+            self.loaded = None  # frees the memory of the last images
+            images = yield from self.config.loading(settings, LatentEncoder(settings.encoder, constant))
             refuse_unmeasurable(self.config.name, images, self.config.data.held_back)
-            self.loaded = (settings, images)
-        return self.loaded[1]
+            self.loaded = last = (settings, constant, images)
+        return last[2]
+
+    def cells(self, settings: Settings) -> Work:
+        """Sums over the cells of the training images' maps, to be added to those of other workers."""
+        maps = yield from self.config.loading(settings, LatentEncoder(settings.encoder))
+        return Result(weights=sums_over_cells(maps))
 
     def start(self, settings: Settings, weights: Weights, number: int) -> Networks:
         """The networks that a round starts from: the global weights, and the worker's local layers.
@@ -113,9 +125,9 @@ class Worker:
             loss ("classifier-loss") and the L2 norm of its change ("classifier-norm").
         """
         begin = time.monotonic()
-        images, networks = self.images(settings), self.start(settings, weights, number)
+        images, networks = (yield from self.images(settings, weights)), self.start(settings, weights, number)
         start = time.monotonic()
-        before = self.cached_evaluation(settings, networks)
+        before = self.cached_evaluation(settings, networks, images)
         yield Progress("evaluation", 1, 1, {"accuracy": before.accuracy})
         losses = {}
         for part in PARTS:
@@ -124,6 +136,7 @@ class Worker:
                     losses[f"{part}-loss"] = progress.metrics["loss"]
                     yield progress
         trained = networks.weights()
+        weights = {name: array for name, array in weights.items() if name in trained}
         figures = {
             "num-examples": len(images.training),
             "accuracy": before.accuracy,
@@ -142,7 +155,7 @@ class Worker:
     ) -> Iterator[Progress]:
         """Train one of the two networks for a round: the round's part of all steps."""
         rounds = settings.federation.rounds
-        steps = settings.training_of(part).steps
+        steps = settings.training_of(part).steps_for(len(images.training))
         span = range(steps * (number - 1) // rounds, steps * number // rounds)
         seed = settings.seed + 1_000 * number + self.config.worker
         mu = settings.federation.mu if settings.federation.strategy == "fedprox" else 0.0
@@ -163,12 +176,12 @@ class Worker:
         self.state.keep(number, RoundState(local, residual), averaged)
         return update
 
-    def cached_evaluation(self, settings: Settings, networks: Networks) -> Evaluation:
+    def cached_evaluation(self, settings: Settings, networks: Networks, images: WorkerImages) -> Evaluation:
         """Accuracy and loss of a classifier on the evaluation images; cached for the last classifier."""
         state = {name: value.cpu().clone() for name, value in networks.classifier.state_dict().items()}
         last = self.evaluated
         if last is None or last[0] != settings or any(not torch.equal(last[1][n], v) for n, v in state.items()):
-            evaluation = evaluate(networks.classifier, self.images(settings).evaluation)
+            evaluation = evaluate(networks.classifier, of_networks(images.evaluation, settings))
             self.evaluated = last = (settings, state, evaluation)
         return last[2]
 
@@ -179,12 +192,15 @@ class Worker:
         classifier's, and the global ones of the denoiser.
         """
         networks = self.start(settings, weights, settings.federation.rounds + 1)
-        images = self.images(settings)
+        images = yield from self.images(settings, weights)
         if settings.federation.initial == "own":
             initial = build(replace(settings, seed=settings.seed + 1 + self.config.worker).networks)
             networks = replace(networks, denoiser=initial.denoiser)
         if settings.federation.merge != "partial":
-            span, seed = range(settings.denoiser.steps), settings.seed + 1_000 + self.config.worker
+            span, seed = (
+                range(settings.denoiser.steps_for(len(images.training))),
+                settings.seed + 1_000 + self.config.worker,
+            )
             yield from fit_part("denoiser", networks, images, settings, span, seed=seed)
         chosen = some(images.held_back, settings.calibration.images, settings.seed).images()
         by_name = build_detectors(DENOISING, detector_inputs(settings, networks.for_inference()))
@@ -198,14 +214,16 @@ class Worker:
         }
         return Result(figures, {n: array for n, array in networks.weights().items() if n.startswith("denoiser.")})
 
-    def sums(self, settings: Settings, weights: Weights) -> Weights:
+    def sums(self, settings: Settings, weights: Weights) -> Work:
         """Sums over the final classifier's embeddings of training images, to be added to those of other workers."""
-        return embedding_sums(settings, build(settings.networks, weights).for_inference(), self.images(settings))
+        images = yield from self.images(settings, weights)
+        return Result(weights=embedding_sums(settings, build(settings.networks, weights).for_inference(), images))
 
     def moments(self, settings: Settings, weights: Weights) -> Work:
         """Score held-back images with the final weights; see ``CalibrationScores.measure``."""
+        images = yield from self.images(settings, weights)
         networks = build(settings.networks, weights).for_inference()
-        return (yield from self.scores.measure(settings, networks, class_gaussians(weights), self.images(settings)))
+        return (yield from self.scores.measure(settings, networks, weights, images))
 
     def thresholds(self, settings: Settings, scale: Scale) -> Result:
         """Sketches of the scores on the scale that all workers share, and outputs for the self-test's images."""
@@ -226,3 +244,8 @@ class Worker:
         result = yield from train_alone(self.config, settings, training=training, evaluation=evaluation)
         card = result.metrics.pop("card")
         return Result({**result.metrics, "release": self.install(card, result.weights)})
+
+
+def same_arrays(some: Weights, others: Weights) -> bool:
+    """Whether two sets of arrays are the same."""
+    return some.keys() == others.keys() and all(np.array_equal(some[name], others[name]) for name in some)

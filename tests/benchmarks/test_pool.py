@@ -27,7 +27,7 @@ def test_a_pool_holds_what_the_release_predicts(predictor, images):
     ]
     assert len(pool) == 60
     assert pool.scores.dtype == np.float64
-    assert set(predictions[0].scores) == {*predictor.settings.detector.verdict, VERDICT}
+    assert set(predictions[0].scores) == {*predictor.settings.detectors.verdict, VERDICT}
 
 
 def test_a_pool_is_stored_for_the_same_release_and_images_alone(predictor, images, tmp_path):

@@ -16,6 +16,8 @@ from fedlmd.service.client import NodeError
 COMMANDS = (
     *("demo", "data", "train", "calibrate", "evaluate", "infer", "serve", "federate", "workers", "simulate", "log"),
     "drift",
+    "export",
+    "export-denoiser",
 )
 
 HELP = """

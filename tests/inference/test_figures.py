@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlmd.inference.figures import BADGES, Row, channels_last, gallery, heat_map, png
-from fedlmd.inference.prediction import Explanation, Prediction
+from fedlmd.inference.figures import BADGES, Row, channels_last, gallery, heat_map, heated, png
+from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 
 
 def row(size=28, channels=1, attempts=6, title="", **fields):
@@ -27,7 +27,7 @@ def row(size=28, channels=1, attempts=6, title="", **fields):
         release="abc",
         verdict="unknown",
     )
-    explanation = Explanation(keep, redrawn, image, torch.rand(size, size), "4")
+    explanation = Explanation(torch.rand(size, size), "4", Redrawings(keep, redrawn, image) if attempts else None)
     return Row(image, explanation, replace(prediction, **fields), title)
 
 
@@ -53,6 +53,20 @@ def test_more_heat_is_brighter_and_no_heat_is_black():
     assert np.array_equal(heat_map(np.full((1, 1), 50, np.float32)), heat_map(np.full((1, 1), 2, np.float32)))
 
 
+def test_of_latents_the_overview_shows_the_image_and_its_heat_alone():
+    alone, redrawn = (np.asarray(gallery([row(size=32, channels=3, attempts=number)])) for number in (0, 4))
+    assert alone.shape[0] == redrawn.shape[0]
+    assert alone.shape[1] < redrawn.shape[1]
+
+
+def test_the_heat_over_an_image_is_the_brighter_of_the_two():
+    shown = row(size=32, channels=3, attempts=0)
+    over = heated(shown.image, replace(shown.explanation, heat=torch.zeros(32, 32)))
+    assert (over <= 0.6 * 255 + 1).all()
+    hot = replace(shown.explanation, heat=torch.full((32, 32), 8.0), brightest=8.0)
+    assert np.array_equal(heated(shown.image, hot)[0, 0], heat_map(np.ones((1, 1)))[0, 0])
+
+
 def test_the_overview_shows_the_image_pixel_for_pixel():
     shown = row()
     picture = np.asarray(gallery([shown]))
@@ -63,11 +77,10 @@ def test_the_overview_shows_the_image_pixel_for_pixel():
 
 def test_the_overview_shows_the_median_and_the_heat_over_the_image_whole():
     shown = row()
-    shown = replace(shown, explanation=replace(shown.explanation, median=-shown.image))
+    redrawings = replace(shown.explanation.redrawings, median=-shown.image)
+    shown = replace(shown, explanation=replace(shown.explanation, redrawings=redrawings))
     picture = np.asarray(gallery([shown]))
-    pixels = [
-        ((part[0].numpy() + 1) * 127.5).round().astype(np.uint8) for part in (shown.explanation.median, shown.image)
-    ]
+    pixels = [((part[0].numpy() + 1) * 127.5).round().astype(np.uint8) for part in (redrawings.median, shown.image)]
     median = np.repeat(pixels[0][:, :, None], 3, 2)
     dimmed = (np.repeat(pixels[1][:, :, None], 3, 2) * 0.4).astype(np.uint8)
     heated = np.maximum(heat_map(shown.explanation.heat.numpy()), dimmed)

@@ -118,14 +118,14 @@ def test_a_release_without_a_self_test_is_served_as_before(release, predictor, i
 def test_a_prediction_is_made_of_its_parts(predictor, images):
     logits = predictor.networks.classifier(images)
     embed = l2_normalised(predictor.networks.classifier.embedding)
-    distances = Mahalanobis(embed, predictor.gaussians, shrinkage=0.1).score(images)
+    distances = Mahalanobis(embed, predictor.inputs.gaussians, shrinkage=0.1).score(images)
     for position, prediction in enumerate(predictor.predict(images, alpha=0.2)):
         assert prediction.prediction == int(logits[position].argmax())
         assert prediction.label == str(prediction.prediction)
         assert list(prediction.probabilities) == ["0", "1", "2"]
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert prediction.probabilities["1"] == pytest.approx(logits[position].softmax(0)[1].item())
-        assert set(prediction.scores) == {*predictor.settings.detector.verdict, VERDICT}
+        assert set(prediction.scores) == {*predictor.settings.detectors.verdict, VERDICT}
         assert prediction.scores["mahalanobis"] == pytest.approx(distances[position].item())
         assert prediction.score == prediction.scores[VERDICT]
         assert prediction.threshold == predictor.references[VERDICT].threshold(0.2)
@@ -247,16 +247,17 @@ def test_no_prediction_touches_the_global_random_state(predictor, images):
 
 def test_an_explanation_shows_what_was_masked_and_its_reconstruction(predictor, images):
     explanation = predictor.explain(images[:1])
-    assert explanation.keep.shape == (8, 1, 28, 28)
-    assert explanation.reconstructions.shape == (8, 1, 28, 28)
-    assert explanation.reconstructions.abs().max() <= 1
-    assert torch.equal(explanation.reconstructions[explanation.keep], images[:1].expand(8, 1, 28, 28)[explanation.keep])
+    drawing = explanation.redrawings
+    assert drawing.keep.shape == (8, 1, 28, 28)
+    assert drawing.reconstructions.shape == (8, 1, 28, 28)
+    assert drawing.reconstructions.abs().max() <= 1
+    assert torch.equal(drawing.reconstructions[drawing.keep], images[:1].expand(8, 1, 28, 28)[drawing.keep])
     # Two alternating boards: every pixel was redrawn four times, and their median lies between the middle two.
-    assert (~explanation.keep).sum(0).eq(4).all()
-    drawn = explanation.reconstructions.masked_fill(explanation.keep, torch.inf).sort(0).values
-    torch.testing.assert_close(explanation.median, (drawn[1] + drawn[2]) / 2)
+    assert (~drawing.keep).sum(0).eq(4).all()
+    drawn = drawing.reconstructions.masked_fill(drawing.keep, torch.inf).sort(0).values
+    torch.testing.assert_close(drawing.median, (drawn[1] + drawn[2]) / 2)
     torch.testing.assert_close(
-        explanation.heat, heat(images[:1], Reconstruction(explanation.keep, explanation.reconstructions[:, None]))[0]
+        explanation.heat, heat(images[:1], Reconstruction(drawing.keep, drawing.reconstructions[:, None]))[0]
     )
     assert explanation.redrawn_as == predictor.predict(images[:1], detector="max-logit")[0].label
 

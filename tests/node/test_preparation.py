@@ -27,10 +27,21 @@ def announced(*workers):
 
 def test_rules_are_chosen_by_the_images_of_all_workers():
     workers = announced((("a", "b"), PHOTOGRAPHS, None), (("a", "c"), PHOTOGRAPHS, None)).list()
-    settings, notes = settle(from_mapping({"labels": ["a", "b", "c"]}), workers)
+    settings, notes = settle(from_mapping({"labels": ["a", "b", "c"], "encoder": {"name": "pixels"}}), workers)
     assert settings.pixel_rules == PixelRules(32, 3, fit="crop")
     assert settings.is_resolved
     assert [note for note in notes if "from 100 to 32 pixels" in note]
+
+
+def test_photographs_get_an_encoder_and_its_latents_the_networks_that_suit_them():
+    workers = announced((("a", "b"), PHOTOGRAPHS, None)).list()
+    settings, notes = settle(from_mapping({"labels": ["a", "b"]}), workers)
+    assert settings.pixel_rules == PixelRules(160, 3, fit="crop")
+    assert (settings.encoder.name, settings.encoder.features, settings.encoder.side) == ("efficientnet-lite0", 304, 10)
+    assert settings.detector.verdict == ("mahalanobis", "descriptor", "one-step")
+    assert settings.models.views == 1
+    assert settings.is_resolved
+    assert [note for note in notes if "efficientnet-lite0" in note]
 
 
 def test_rules_that_a_run_sets_are_kept():

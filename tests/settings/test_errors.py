@@ -132,7 +132,7 @@ def test_an_integer_beyond_all_floats_is_no_number():
         ({"detector": {"feature_stages": [9]}}, "detector.feature_stages is [9]; the classifier has the stages"),
         ({"detector": {"verdict": []}}, "detector.verdict is []; name one or more of"),
         (
-            {"detector": {"calibrated": ["guess", *Settings().detector.calibrated]}},
+            {"detector": {"calibrated": ["guess", *Settings().detectors.calibrated]}},
             "detector.calibrated: there is no",
         ),
         (

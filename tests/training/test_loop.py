@@ -127,18 +127,18 @@ def test_long_gradients_are_shortened():
 
 def test_the_learning_rate_rises_holds_and_falls_to_two_percent():
     config = TrainingConfig(steps=100, learning_rate=1.0, warmup=3, hold=0.5)
-    rates = [learning_rate(config, step, step) for step in range(100)]
+    rates = [learning_rate(config, step, step, 100) for step in range(100)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[3:51] == [1.0] * 48
     assert rates[75] == pytest.approx(0.5)
     assert rates[51:] == sorted(rates[51:], reverse=True)
     assert rates[-1] == pytest.approx(0.02)
-    assert learning_rate(config, 75, 0) == pytest.approx(0.125)
+    assert learning_rate(config, 75, 0, 100) == pytest.approx(0.125)
 
 
 def test_held_throughout_it_never_falls_before_the_last_step():
     config = TrainingConfig(steps=50, learning_rate=1.0, warmup=0, hold=1.0)
-    assert [learning_rate(config, step, step) for step in range(50)] == [1.0] * 50
+    assert [learning_rate(config, step, step, 50) for step in range(50)] == [1.0] * 50
 
 
 def counted(count, channels=1):

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from fedlmd.data import DataConfig, DataError, PartitionConfig, load
+from fedlmd.progress import drain
 from fedlmd.worker.images import WorkerConfig
 
 LISTS = (("0", "1"), ("1", "2"))
@@ -58,8 +59,8 @@ def test_the_seed_of_the_run_decides_what_is_held_back(tiny_settings):
 
 def test_a_share_is_the_same_whatever_labels_a_run_has(tiny_settings):
     config = WorkerConfig("f", DataConfig(partition=PartitionConfig("iid", 5)), 3)
-    some = config.split(tiny_settings.with_labels(("2", "1")), "train", "mnist")
-    more = config.split(tiny_settings, "train", "mnist")
+    some = drain(config.split(tiny_settings.with_labels(("2", "1")), "train", "mnist", None, False))
+    more = drain(config.split(tiny_settings, "train", "mnist", None, False))
     assert torch.equal(some.pixels, more.pixels[more.labels > 0])
     assert torch.equal(some.labels, 2 - more.labels[more.labels > 0])
 

@@ -77,9 +77,9 @@ def federation(tiny_settings, tmp_path_factory):
 
 def test_images_are_loaded_once_for_the_same_settings(tiny_settings):
     worker = make_workers()[0]
-    first = worker.images(tiny_settings)
-    assert worker.images(replace(tiny_settings)) is first
-    assert worker.images(replace(tiny_settings, seed=5)) is not first
+    first = drain(worker.images(tiny_settings, {}))
+    assert drain(worker.images(replace(tiny_settings), {})) is first
+    assert drain(worker.images(replace(tiny_settings, seed=5), {})) is not first
 
 
 def test_a_round_reports_what_it_did(federation, tiny_settings):
@@ -90,11 +90,11 @@ def test_a_round_reports_what_it_did(federation, tiny_settings):
             assert stages == ["evaluation"] + ["classifier"] * 60 + ["denoiser"] * 10
             assert [(step.done, step.total) for step in progress[1:61]] == [(done, 60) for done in range(1, 61)]
             before = evaluate(
-                build(tiny_settings.networks, weights).classifier, worker.images(tiny_settings).evaluation
+                build(tiny_settings.networks, weights).classifier, drain(worker.images(tiny_settings, {})).evaluation
             )
             assert result.metrics["accuracy"] == before.accuracy
             assert result.metrics["evaluation-loss"] == before.loss
-            assert result.metrics["num-examples"] == len(worker.images(tiny_settings).training)
+            assert result.metrics["num-examples"] == len(drain(worker.images(tiny_settings, {})).training)
             assert result.metrics["calibration-images"] == 60
             assert result.metrics["classifier-loss"] == progress[60].metrics["loss"]
             assert result.weights.keys() == weights.keys()
@@ -114,7 +114,7 @@ def test_a_round_is_reproducible_and_each_worker_and_round_has_its_own_noise(fed
 
 def test_federated_averaging_learns_labels_that_no_worker_has_together(federation, tiny_settings):
     _, rounds, final, *_ = federation
-    everything = Worker(WorkerConfig("evaluator")).images(tiny_settings).evaluation
+    everything = drain(Worker(WorkerConfig("evaluator")).images(tiny_settings, {})).evaluation
     untrained = evaluate(build(tiny_settings.networks, rounds[0][0]).classifier, everything)
     averaged = evaluate(build(tiny_settings.networks, final).classifier, everything)
     assert averaged.loss < 0.8 * untrained.loss
@@ -144,7 +144,7 @@ def test_changes_in_8_bits_train_as_well_as_whole_weights(federation, tiny_setti
     _, rounds, final, *_ = federation
     settings, everything = (
         with_compression(tiny_settings),
-        Worker(WorkerConfig("evaluator")).images(tiny_settings).evaluation,
+        drain(Worker(WorkerConfig("evaluator")).images(tiny_settings, {})).evaluation,
     )
     compressed = in_8_bits(settings, make_workers())
     whole, small = (
@@ -212,7 +212,7 @@ def test_a_trainer_that_dies_between_the_rounds_continues_with_its_local_layers_
 def test_the_gaussians_are_those_of_the_embeddings_of_all_workers_training_images(federation, tiny_settings):
     workers, _, final, *_ = federation
     classifier, fitted = build(tiny_settings.networks, final).classifier, class_gaussians(final)
-    described = [some(worker.images(tiny_settings).training, 300) for worker in workers]
+    described = [some(drain(worker.images(tiny_settings, {})).training, 300) for worker in workers]
     images, labels = torch.cat([part.images() for part in described]), torch.cat([part.labels for part in described])
     vectors = l2_normalised(classifier.embedding)(images)
     assert fitted.counts.tolist() == [int((labels == label).sum()) for label in range(3)]
@@ -227,30 +227,30 @@ def test_the_moments_of_accuracy_and_loss_are_the_evaluation(federation, tiny_se
     workers, _, final, moments, scale, _ = federation
     classifier = build(tiny_settings.networks, final).classifier
     for worker, sent in zip(workers, moments, strict=True):
-        evaluated = evaluate(classifier, worker.images(tiny_settings).evaluation)
+        evaluated = evaluate(classifier, drain(worker.images(tiny_settings, {})).evaluation)
         assert sent["accuracy"]["mean"] == pytest.approx(evaluated.accuracy, rel=1e-6)
         assert sent["loss"]["mean"] == pytest.approx(evaluated.loss, rel=1e-5)
         assert sent["accuracy"]["count"] == evaluated.images
-    everything = evaluate(classifier, Worker(WorkerConfig("evaluator")).images(tiny_settings).evaluation)
+    everything = evaluate(classifier, drain(Worker(WorkerConfig("evaluator")).images(tiny_settings, {})).evaluation)
     assert scale["accuracy"]["mean"] == pytest.approx(everything.accuracy, rel=1e-6)
     assert scale["accuracy"]["count"] == everything.images
 
 
 def test_scores_are_of_so_many_held_back_images_and_of_no_others(federation, tiny_settings):
     workers, _, final, moments, _, _ = federation
-    detector = detectors(tiny_settings, build(tiny_settings.networks, final), class_gaussians(final))["max-logit"]
+    detector = detectors(tiny_settings, build(tiny_settings.networks, final), final)["max-logit"]
     for worker, sent in zip(workers, moments, strict=True):
         assert {
             name: part["count"] for name, part in sent.items() if name not in ("accuracy", "loss")
         } == dict.fromkeys(("max-logit", "mahalanobis", "one-step", "lmd"), 60)
-        possible = detector.score(worker.images(tiny_settings).held_back.images())
+        possible = detector.score(drain(worker.images(tiny_settings, {})).held_back.images())
         nearest = (worker.scores.scores["max-logit"][:, None] - possible).abs().amin(1)
         assert nearest.max() < 1e-4
 
 
 def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_scale(federation, tiny_settings):
     workers, _, _, _, scale, sketches = federation
-    common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
+    common = {name: Moments(**scale[name]) for name in tiny_settings.detectors.verdict}
     for worker, sent in zip(workers, sketches, strict=True):
         assert set(sent) == {"max-logit", "mahalanobis", "one-step", "lmd", VERDICT, CLASS, EVALUATION}
         assert sent[CLASS] == vars(Sketch.of(worker.scores.losses))
@@ -261,12 +261,12 @@ def test_thresholds_are_sketches_of_the_scores_and_of_their_sum_on_the_common_sc
 def test_the_verdicts_scores_of_evaluation_images_come_as_a_sketch_and_of_no_other_score(federation, tiny_settings):
     workers, _, final, _, scale, sketches = federation
     networks = build(tiny_settings.networks, final).for_inference()
-    by_name = detectors(tiny_settings, networks, class_gaussians(final))
+    by_name = detectors(tiny_settings, networks, final)
     for worker, sent in zip(workers, sketches, strict=True):
-        chosen = some(worker.images(tiny_settings).evaluation, 60, tiny_settings.seed).images()
-        assert set(worker.scores.evaluated) == set(tiny_settings.detector.verdict)
+        chosen = some(drain(worker.images(tiny_settings, {})).evaluation, 60, tiny_settings.seed).images()
+        assert set(worker.scores.evaluated) == set(tiny_settings.detectors.verdict)
         assert sent[EVALUATION]["count"] == 60
-        scores = {name: by_name[name].score(chosen) for name in tiny_settings.detector.verdict}
+        scores = {name: by_name[name].score(chosen) for name in tiny_settings.detectors.verdict}
         fused = fuse(scores, {name: Moments(**scale[name]) for name in scores})
         np.testing.assert_allclose(sent[EVALUATION]["values"], Sketch.of(fused).values, rtol=1e-3, atol=1e-3)
 
@@ -301,9 +301,9 @@ def test_the_self_tests_findings_come_with_the_thresholds_and_are_the_same_at_al
     replies = [send(worker, "thresholds", tiny_settings, moments=scale)[1] for worker in workers]
     assert dissenting([reply.weights for reply in replies]) == []
     networks = build(tiny_settings.networks, final).for_inference()
-    by_name = detectors(tiny_settings, networks, class_gaussians(final))
+    by_name = detectors(tiny_settings, networks, final)
     images = to_unit_range(torch.from_numpy(patterns(1, 28)))
-    expected = {name: by_name[name].score(images) for name in tiny_settings.detector.verdict}
+    expected = {name: by_name[name].score(images) for name in tiny_settings.detectors.verdict}
     fused = fuse(expected, {name: Moments(**scale[name]) for name in expected})
     with torch.inference_mode():
         outputs = {LOGITS: networks.classifier(images), **expected, VERDICT: fused}
@@ -331,7 +331,7 @@ def test_a_worker_with_twenty_images_and_none_of_a_class_keeps_its_false_alarm_r
     release = Release("abc", json.loads(json.dumps(card)), tiny_result.weights)
     for worker, reply in zip(workers, replies, strict=True):
         predictor = Predictor(release, worker.config.name)
-        images = worker.images(tiny_settings).held_back.images(range(60))
+        images = drain(worker.images(tiny_settings, {})).held_back.images(range(60))
         predictions = predictor.predict(images)
         assert predictions[0].threshold is not None
         # A tenth of 60, give or take four standard deviations of 20 images.
@@ -346,7 +346,7 @@ def test_a_worker_with_twenty_images_and_none_of_a_class_keeps_its_false_alarm_r
 
 def test_a_release_of_the_workers_sketches_can_be_installed_at_a_worker(federation, tiny_settings):
     workers, _, final, _, scale, _ = federation
-    common = {name: Moments(**scale[name]) for name in tiny_settings.detector.verdict}
+    common = {name: Moments(**scale[name]) for name in tiny_settings.detectors.verdict}
     fused = torch.cat([fuse(worker.scores.scores, common) for worker in workers])
     card = {
         "settings": to_mapping(tiny_settings),
@@ -359,7 +359,7 @@ def test_a_release_of_the_workers_sketches_can_be_installed_at_a_worker(federati
     send(workers[0], "install", tiny_settings, final, card=card)
     folder = workers[0].config.releases
     predictor = Predictor(load_release(current_release(folder)))
-    images = workers[0].images(tiny_settings).held_back.images(range(40))
+    images = drain(workers[0].images(tiny_settings, {})).held_back.images(range(40))
     alarms = sum(prediction.is_ood for prediction in predictor.predict(images))
     assert predictor.choices == (VERDICT,)
     assert alarms <= 12  # a tenth of 40, give or take four standard deviations
@@ -380,7 +380,7 @@ def test_training_alone_gives_a_release_with_everything_in_its_card(tiny_result,
     assert {str(array.dtype) for name, array in tiny_result.weights.items() if name not in single} == {"float16"}
     evaluated = evaluate(
         build(tiny_settings.networks, tiny_result.weights).classifier,
-        Worker(WorkerConfig("evaluator")).images(tiny_settings).evaluation,
+        drain(Worker(WorkerConfig("evaluator")).images(tiny_settings, {})).evaluation,
     )
     assert card["metrics"]["accuracy"] == pytest.approx(evaluated.accuracy)
 
@@ -408,7 +408,7 @@ def test_training_alone_on_a_source_of_the_request_installs_its_release_and_leav
     paint(tmp_path / "data" / "flat" / "train", {"0": 0, "1": 90, "2": 180}, 66)
     paint(tmp_path / "data" / "flat" / "eval", {"0": 0, "1": 100, "2": 200})
     worker = Worker(WorkerConfig("alone", root=tmp_path / "data", releases=tmp_path / "releases"))
-    worker.images(quick)
+    drain(worker.images(quick, {}))
     progress, result = send(worker, "alone", quick, training="flat")
     assert [step.stage for step in progress] == ["classifier"] * 3 + ["denoiser"] * 2 + ["calibration"] * 2
     assert "card" not in result.metrics
@@ -417,7 +417,7 @@ def test_training_alone_on_a_source_of_the_request_installs_its_release_and_leav
     assert release.id == result.metrics["release"]
     assert release.card["metrics"]["images"] == 60
     # A federation that comes next must get the worker's own images.
-    assert len(worker.images(quick).evaluation) == 980 + 1135 + 1032
+    assert len(drain(worker.images(quick, {})).evaluation) == 980 + 1135 + 1032
 
 
 def test_a_worker_with_too_few_images_to_calibrate_with_is_refused_before_it_trains(tmp_path, quick):
@@ -476,7 +476,7 @@ def test_the_rounds_share_out_all_steps_of_the_training(quick):
 
 def test_fedprox_keeps_closer_to_the_global_weights(quick):
     settings = replace(quick, classifier=replace(quick.classifier, steps=40, low_precision=False))
-    images = make_workers()[0].images(settings)
+    images = drain(make_workers()[0].images(settings, {}))
     moved = []
     for mu in (0.0, 100.0):
         networks, start = build(settings.networks), build(settings.networks).weights()
@@ -488,7 +488,7 @@ def test_fedprox_keeps_closer_to_the_global_weights(quick):
 @pytest.mark.parametrize("part", PARTS)
 def test_only_the_part_that_is_trained_changes_and_the_global_random_state_does_not(quick, part):
     networks, before, state = build(quick.networks), build(quick.networks).weights(), torch.get_rng_state()
-    steps = list(fit_part(part, networks, make_workers()[0].images(quick), quick, range(2), seed=3))
+    steps = list(fit_part(part, networks, drain(make_workers()[0].images(quick, {})), quick, range(2), seed=3))
     assert [(step.stage, step.done, step.total) for step in steps] == [(part, 1, 2), (part, 2, 2)]
     changed = {n.partition(".")[0] for n, array in networks.weights().items() if not np.array_equal(array, before[n])}
     assert changed == {part}
@@ -557,7 +557,7 @@ def test_a_classifier_of_four_views_learns_from_turned_images_and_classifies_upr
         models=replace(tiny_settings.models, views=4),
         classifier=replace(tiny_settings.classifier, steps=300, augmentation=default.augmentation),
     )
-    assert Settings().models.views == 4
+    assert Settings().networks.classifier.views == 4
     images, networks = WorkerConfig("alone").images(run), build(run.networks)
     untrained = evaluate(networks.classifier, images.evaluation)
     *_, last = fit_part("classifier", networks, images, run, range(300), seed=0)

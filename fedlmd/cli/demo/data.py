@@ -13,17 +13,22 @@ import numpy as np
 from PIL import Image
 
 from fedlmd.calibration import too_few
-from fedlmd.cli.demo.labels import DemoError, choose_labels, chosen_note, given_labels, listed, shortened
+from fedlmd.cli.demo.labels import UNKNOWN, DemoError, choose_labels, chosen_note, given_labels, listed, shortened
 from fedlmd.cli.demo.steps import Note
 from fedlmd.cli.demo.toml import settings_text, with_source
-from fedlmd.data import DataError, LabelledImages, Raw, Survey, decode_image, load, scan, survey
+from fedlmd.data import AUTO, DataError, LabelledImages, Raw, Survey, decode_image, load, scan, survey
 from fedlmd.data.formats import from_array
 from fedlmd.data.sources import SOURCES
+from fedlmd.models import EncoderConfig
 from fedlmd.node.own_images import share_of
 from fedlmd.settings import DIGITS, Settings, from_mapping, read
+from fedlmd.settings.encoder import PIXELS, chosen_encoder
 from fedlmd.worker.images import WorkerConfig
 
-SETTINGS = Path(__file__).parent / "demo.toml"
+SETTINGS, PHOTOGRAPHS = (Path(__file__).parent / name for name in ("demo.toml", "photographs.toml"))
+NOUNS = {"sign-digits": "sign"}
+"""What messages call an image of a shipped source; those of other sources are called images."""
+
 FEWEST = 2
 """Images that each worker needs to calibrate with, and likewise to evaluate on."""
 
@@ -97,7 +102,7 @@ class Subject:
         if self.noun == "digit":
             return "a digit of a known class" if known else "a digit that no worker has seen"
         kind = "a known class" if known else "a class that no worker has seen"
-        return f"an image of {kind} ({label})"
+        return f"{'an' if self.noun == 'image' else 'a'} {self.noun} of {kind} ({label})"
 
 
 def as_file(raw: Raw) -> bytes:
@@ -153,27 +158,34 @@ def digits(settings: Path, workers: int) -> Subject:
 
 def own(source: str, request: Request, output: Path, workers: int) -> Generator[Note, None, Subject]:
     """The demo of another source, as ``load`` takes it; its settings are written into the output folder."""
-    file, (path, root) = request.settings or SETTINGS, place(source)
-    base = read(file)
-    mapping = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    looked_at = survey(path, root=root, config=base.data)
+    path, root = place(source)
+    looked_at = survey(path, root=root, config=read(request.settings or SETTINGS).data)
+    file = request.settings or settings_for(looked_at)
+    base, mapping = read(file), tomllib.loads(file.read_text(encoding="utf-8-sig"))
     present = {label: sum(counts.values()) for label, counts in looked_at.labels.items()}
     yield Note(f"{source}: {listed(present)}")
     yield from map(Note, looked_at.notes)
     given = given_labels(request.labels) or (base.labels if request.settings and "labels" in mapping else ())
-    known, others = choose_labels(tuple(present), given, given_labels(request.unknown))
-    yield Note(chosen_note(known, others, by_rule=not given and not request.unknown))
+    usual = UNKNOWN.get(path, ())
+    known, others = choose_labels(tuple(present), given, given_labels(request.unknown), usual)
+    yield Note(chosen_note(known, others, by_rule=not given and not request.unknown, usual=usual))
     refuse_few(looked_at, known, others)
     mapping = with_source(mapping, path, known, workers, keep=request.settings is not None)
     settings = from_mapping(mapping)
     refuse_other_number(settings, workers, "give so many ports, or leave [data.partition] out of the settings")
     settings, notes = settings.resolved([looked_at.facts])
     yield from map(Note, (*notes, shares_note(looked_at, settings, workers, root), steps_note(settings)))
-    subject = Subject(output / "demo.toml", path, known, others, root, "image")
+    subject = Subject(output / "demo.toml", path, known, others, root, NOUNS.get(path, "image"))
     output.mkdir(parents=True, exist_ok=True)
     subject.settings.write_text(settings_text(mapping, settings, source), encoding="utf-8")
     yield Note(f"the settings of the run and of all nodes are in {subject.settings}")
     return subject
+
+
+def settings_for(looked_at: Survey) -> Path:
+    """The demo's settings for images that look like this."""
+    encoder, _ = chosen_encoder(EncoderConfig(), AUTO, [looked_at.facts])
+    return SETTINGS if encoder.name == PIXELS else PHOTOGRAPHS
 
 
 def place(source: str) -> tuple[str, Path | None]:
@@ -230,5 +242,8 @@ def shares_note(looked_at: Survey, settings: Settings, workers: int, root: Path 
 def steps_note(settings: Settings) -> str:
     """How long each worker trains, as a sentence."""
     parts = [(part, settings.training_of(part)) for part in ("classifier", "denoiser")]
-    steps = " and ".join(f"{each.steps:,} steps of {each.batch_size} images ({part})" for part, each in parts)
+    if all(isinstance(each.steps, str) for _, each in parts):
+        steps = f"until each image came up {parts[0][1].passes:g} times, {parts[0][1].fewest} steps at least,"
+    else:
+        steps = " and ".join(f"{each.steps:,} steps of {each.batch_size} images ({part})" for part, each in parts)
     return f"each worker trains {steps} in {settings.federation.rounds} rounds (--settings changes that)"

@@ -11,6 +11,9 @@ from fedlmd.data.images import check_labels
 SHOWN = 20
 """Labels that are listed one by one."""
 
+UNKNOWN = {"sign-digits": ("6", "7", "8", "9")}
+"""Labels of shipped sources that are unknown where none are given; of other sources it is the last third."""
+
 
 class DemoError(ValueError):
     """The demo cannot be run so; the message is one sentence for the user."""
@@ -22,17 +25,18 @@ def given_labels(text: str) -> tuple[str, ...]:
 
 
 def choose_labels(
-    present: Sequence[str], known: Sequence[str], unknown: Sequence[str]
+    present: Sequence[str], known: Sequence[str], unknown: Sequence[str], usual: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels to learn and those to be unknown.
 
-    Where neither is given, the last third of the labels is unknown: at least one, and at least two are left. Where one
-    is given, the other is all other labels.
+    Where neither is given, the usual ones are unknown; without these the last third of the labels: at least one, and at
+    least two are left. Where one is given, the other is all other labels.
 
     Args:
         present: labels of the source, in natural order.
         known: those to learn, as given.
         unknown: those to be unknown, as given.
+        usual: those to be unknown where neither is given.
 
     Raises:
         DataError: a label is not there, or is listed twice.
@@ -43,7 +47,7 @@ def choose_labels(
     if both := [label for label in known if label in unknown]:
         raise DemoError(f"label {both[0]!r} is to be learnt and to be unknown; it can be one of them")
     if not known and not unknown:
-        unknown = present[-max(1, len(present) // 3) :]
+        unknown = usual or present[-max(1, len(present) // 3) :]
     mend = "name more with --labels" if known else "name fewer with --unknown"
     known = known or [label for label in present if label not in unknown]
     unknown = unknown or [label for label in present if label not in known]
@@ -57,9 +61,10 @@ def choose_labels(
     return tuple(known), tuple(unknown)
 
 
-def chosen_note(known: Sequence[str], unknown: Sequence[str], *, by_rule: bool) -> str:
-    """What is learnt and what is unknown, as a sentence."""
-    rule = ", the last third of the labels (--labels and --unknown choose others)" if by_rule else ""
+def chosen_note(known: Sequence[str], unknown: Sequence[str], *, by_rule: bool, usual: Sequence[str] = ()) -> str:
+    """What is learnt and what is unknown, as a sentence; arguments as for ``choose_labels``."""
+    third = "" if usual else ", the last third of the labels"
+    rule = f"{third} (--labels and --unknown choose others)" if by_rule else ""
     return f"the workers learn {shortened(known)}; no worker is shown {shortened(unknown)}{rule}"
 
 

@@ -40,7 +40,11 @@ def settings_text(mapping: Mapping[str, Any], settings: Settings, named: str) ->
         settings: the same without "auto".
         named: the source as the user named it.
     """
-    chosen = {key: to_mapping(settings)[key] for key in ("labels", "image_size", "channels", "images")}
+    full = to_mapping(settings)
+    keys = ["labels", "image_size", "channels", "images", "encoder", "models", "detector"]
+    if settings.has_latents:  # their defaults are others than those of images
+        keys += ["classifier", "denoiser"]
+    chosen = {key: full[key] for key in keys}
     rest = {key: value for key, value in mapping.items() if key not in chosen}
     return (
         f"# Written by: fedlmd demo --data {toml_value(named)}\n"

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedlmd.data.catalogue import Catalogue, FilesPart, Part, PassedOver, held_out
+from fedlmd.data.decoding import DAMAGED
 from fedlmd.data.facts import Look, eight_bits, look
 from fedlmd.data.formats import Decoded, Raw, from_array, open_image
 from fedlmd.data.images import DataError
 from fedlmd.data.pixel_rules import windowed
-from fedlmd.data.sources import DAMAGED
 from fedlmd.data.survey import SAMPLE
 from fedlmd.progress import Progress
 

@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fedlmd.data.check.copies import Copies
 from fedlmd.data.check.measure import Measurements
+from fedlmd.data.decoding import DAMAGED
 from fedlmd.data.facts import eight_bits, value_range
 from fedlmd.data.formats import Raw, from_array, open_image
 from fedlmd.data.images import picture
 from fedlmd.data.pixel_rules import PixelRules, decode_image
-from fedlmd.data.sources import DAMAGED
 from fedlmd.progress import Progress
 
 ROWS, COLUMNS = 20, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,19 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
+from safetensors.numpy import load_file
 
-from fedlmd.calibration import LEVELS, added, check_sums, gaussians, pool_moments, too_few
-from fedlmd.federation.actions import DENOISER, INSTALL, MOMENTS, SUMS, THRESHOLDS, TRAIN
+from fedlmd.calibration import (
+    LEVELS,
+    added,
+    check_cell_sums,
+    check_sums,
+    gaussians,
+    pool_moments,
+    too_few,
+    whitening,
+)
+from fedlmd.federation.actions import CELLS, DENOISER, INSTALL, MOMENTS, SUMS, THRESHOLDS, TRAIN
 from fedlmd.federation.config import ONE_SHOT, FederationConfig
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.messages import (
@@ -28,7 +38,7 @@ from fedlmd.federation.messages import (
     unpack_reply,
     unpack_weights,
 )
-from fedlmd.federation.plan import Plan, read_plan
+from fedlmd.federation.plan import Plan, read_plan, save_weights
 from fedlmd.federation.server.card import (
     Form,
     calibration_images,
@@ -42,11 +52,14 @@ from fedlmd.federation.server.checks import check_moments, check_sketches, few_i
 from fedlmd.federation.server.grid import PollingGrid, wait_for_clients
 from fedlmd.federation.server.merge import check_denoiser, merged, shared
 from fedlmd.federation.server.queries import Check, Query, QueryResult
-from fedlmd.federation.server.round_record import reasons_of
+from fedlmd.federation.server.round_record import most_asked, reasons_of
 from fedlmd.federation.server.strategies import build_strategy
 from fedlmd.release import Weights, dissenting, half, load_release, save_release
 
 app = ServerApp()
+
+WHITENING = "whitening.safetensors"
+"""The file of a run's whitening."""
 
 
 class NothingToRelease(RuntimeError):  # noqa: N818 - the name says it
@@ -84,6 +97,7 @@ class ServerRun:
         run_dir: folder of the run; gets ``round-NNN.safetensors``.
         events: the run's event log.
         installs: whether the workers get the release at the end.
+        constants: arrays that all workers get beside the weights: the whitening of an encoder's maps.
     """
 
     grid: Grid
@@ -91,6 +105,7 @@ class ServerRun:
     run_dir: Path
     events: EventLog
     installs: bool = True
+    constants: Weights = field(default_factory=dict)
 
     @property
     def federation(self) -> FederationConfig:
@@ -105,11 +120,17 @@ class ServerRun:
             initial: the run's first weights, all of both networks.
         """
         self.events.append("started", run=self.plan.run, rounds=self.federation.rounds, pid=os.getpid())
+        if not self.constants and (constants := self.whitening()):
+            return replace(self, constants=constants).finish(start, initial)
+        return self.finish(start, initial)
+
+    def finish(self, start: Checkpoint, initial: Weights) -> None:
+        """Carry out a run whose encoder is known; arguments as for ``execute``."""
         trained, last = self.train(start)
         # When a run is resumed after its last round, no worker may be connected yet; one is enough to calibrate.
         wait_for_clients(self.grid, self.federation.min_workers, self.federation.wait_seconds, self.events)
         # Thresholds belong to the weights that the release will have, so the workers calibrate the halved ones.
-        weights = half(self.merge(trained, initial))
+        weights = half(self.merge(trained, initial)) | self.constants
         weights |= self.class_gaussians(weights)
         card = finish_release(self.plan, weights, last, self.calibrate(weights))
         if promise := card["calibration"].get("promise"):
@@ -128,6 +149,7 @@ class ServerRun:
         """
         strategy = build_strategy(self.federation, start.weights, self.events)
         strategy.load_state(start.round, start.state)
+        strategy.constants = self.constants
         changes: list[dict[str, Any]] = []
 
         def checkpoint(number: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -171,6 +193,31 @@ class ServerRun:
 
     def class_gaussians(self, weights: Weights) -> Weights:
         """A Gaussian for each class, of the final classifier's embeddings of all workers' images."""
+        return gaussians(self.sums(Query(SUMS, weights, lambda reply: check_sums(reply.weights))))
+
+    def whitening(self) -> Weights:
+        """The whitening of the run's encoder, by the cells of all workers' images; nothing without an encoder.
+
+        Raises:
+            NothingToRelease: when no worker gave sums, or the maps of their images do not vary.
+        """
+        encoder = self.plan.settings.get("encoder", {})
+        if not encoder.get("side"):
+            return {}
+        path = self.run_dir / WHITENING
+        if path.exists():
+            return load_file(path)  # of a run that is resumed
+        wait_for_clients(self.grid, self.federation.min_workers, self.federation.wait_seconds, self.events)
+        query = Query(CELLS, {}, lambda reply: check_cell_sums(reply.weights, encoder["features"]))
+        try:
+            fitted = whitening(self.sums(query), encoder["channels"], encoder["leading"])
+        except ValueError as error:
+            raise NothingToRelease(str(error)) from None
+        save_weights(path, fitted)
+        return fitted
+
+    def sums(self, query: Query) -> Weights:
+        """The sums of all workers' replies to a query, which are added as they arrive: of a reply its form is kept."""
         sums: dict[Form, Weights] = {}
 
         def add(reply: Reply) -> Reply:
@@ -179,9 +226,7 @@ class ServerRun:
             empty = {name: np.broadcast_to(zero, array.shape) for name, array in reply.weights.items()}
             return replace(reply, weights=empty)
 
-        # Sums are added as they arrive: of a reply only its form is kept.
-        replies = self.consistent_replies(Query(SUMS, weights, lambda reply: check_sums(reply.weights), reduce=add))
-        return gaussians(sums[form_of(replies[0])])
+        return sums[form_of(self.consistent_replies(replace(query, reduce=add))[0])]
 
     def calibrate(self, weights: Weights) -> dict[str, list[Reply]]:
         """Moments of the workers' scores; then sketches of their scores, made with the pooled moments.
@@ -233,7 +278,10 @@ class ServerRun:
 
     def send(self, query: Query) -> QueryResult:
         """Send a query to all connected workers and wait for their replies."""
-        record, timeout = pack_weights(query.weights), query.timeout_rounds * self.federation.round_timeout
+        record, timeout = (
+            pack_weights({**query.weights, **self.constants}),
+            query.timeout_rounds * self.federation.round_timeout,
+        )
         config = self.config({SECONDS: timeout, **query.config})
         messages = [pack_request(query.action, config, record, node) for node in self.grid.get_node_ids()]
         result = QueryResult(len(messages))
@@ -250,8 +298,3 @@ class ServerRun:
     def config(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The config of every request, and more."""
         return {"run": self.plan.run, "settings": self.plan.settings, SECONDS: self.federation.round_timeout, **more}
-
-
-def most_asked(events: EventLog, last: Mapping[str, Any]) -> int:
-    """How many workers a round of a run asked at most; ``last`` is the event of its last round."""
-    return max(int(event["asked"]) for event in (last, *events.read()) if event.get("event", "round") == "round")

@@ -67,6 +67,9 @@ class Guard(FedAvg):
         events: gets refusals and waiting.
         sleep: called with seconds to wait.
         **options: for the strategy behind the guard.
+
+    Attributes:
+        constants: arrays that the workers get beside the weights, and never change.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Guard(FedAvg):
         self.reply_seconds: Mapping[int, float] = {}
         self.mean, self.figures = RunningMean(), RunningFigures()
         self.average = MovingAverage(config.server_ema)
+        self.constants: Weights = {}
         self.norms = NormBound(config.max_norm_ratio)
 
     @property
@@ -128,7 +132,8 @@ class Guard(FedAvg):
         self.sent = unpack_weights(arrays)
         if self.config.compression != "none":
             config[AVERAGED] = json.dumps(self.averaged)
-        messages = list(super().configure_train(number, arrays, config, FixedNodesGrid(grid, nodes)))
+        sent = pack_weights({**self.sent, **self.constants}) if self.constants else arrays
+        messages = list(super().configure_train(number, sent, config, FixedNodesGrid(grid, nodes)))
         self.record.bytes_down = content_size(messages[0].content)
         self.asked = [message.metadata for message in messages]
         return messages

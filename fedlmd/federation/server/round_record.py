@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedlmd.federation.events import EventLog
+
 
 @dataclass
 class RoundRecord:
@@ -69,3 +71,8 @@ def seconds_of(metrics: Mapping[str, Any], took: float | None) -> dict[str, floa
     if "seconds-training" not in metrics or not all(isinstance(seconds, int | float) for seconds in parts):
         return {"seconds-reply": round(took, 3)}
     return {"seconds-reply": round(took, 3), "seconds-transfer": round(max(0.0, took - sum(parts)), 3)}
+
+
+def most_asked(events: EventLog, last: Mapping[str, Any]) -> int:
+    """How many workers a round of a run asked at most; ``last`` is the event of its last round."""
+    return max(int(event["asked"]) for event in (last, *events.read()) if event.get("event", "round") == "round")

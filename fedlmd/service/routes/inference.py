@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from torch import Tensor
 
 from fedlmd.data import convert, to_pixels, to_unit_range
-from fedlmd.inference import Prediction, Predictor, Row, channels_last, gallery, heat_map, png
+from fedlmd.inference import Prediction, Predictor, Row, channels_last, gallery, heat_map, heated, png
 from fedlmd.release import VERDICT
 from fedlmd.service.contract import Refused
 from fedlmd.service.schema import ErrorBody, ExplanationBody, InferBody
@@ -126,13 +126,15 @@ def infer_files(
 def explanation(predictor: Predictor, image: Float[Tensor, "1 c h w"], prediction: Prediction) -> dict[str, Any]:
     """What the detector computed, as pictures."""
     seen = predictor.explain(image)
+    drawn = seen.redrawings
     body = ExplanationBody(
         redrawn_as=seen.redrawn_as,
         image=data_uri(to_pixels(image[0])),
-        masks=[data_uri(keep.byte() * 255) for keep in seen.keep],
-        reconstructions=[data_uri(to_pixels(copy)) for copy in seen.reconstructions],
-        median=data_uri(to_pixels(seen.median)),
-        heat_map=data_uri(heat_map(seen.heat.numpy())),
+        masks=[] if drawn is None else [data_uri(keep.byte() * 255) for keep in drawn.keep],
+        reconstructions=[] if drawn is None else [data_uri(to_pixels(copy)) for copy in drawn.reconstructions],
+        median=None if drawn is None else data_uri(to_pixels(drawn.median)),
+        heat_map=data_uri(heat_map(seen.heat.numpy(), seen.brightest)),
+        overlay=data_uri(heated(image[0], seen)),
         overview=data_uri(gallery([Row(image[0], seen, prediction)])),
     )
     return body.model_dump()

@@ -84,6 +84,28 @@ def test_the_digits_can_be_divided_among_three_workers(tmp_path):
     assert any("client3 has" in sentence for sentence in sentences)
 
 
+def test_the_shipped_signs_are_a_subject_with_six_labels_to_learn(tmp_path):
+    subject, sentences = prepared(Request(data="sign-digits"), tmp_path)
+    text = "\n".join(sentences)
+    assert sentences[0].startswith("sign-digits: 2,062 images of 10 labels: 0 (205), 1 (206)")
+    assert "learn 0, 1, 2, 3, 4, 5; no worker is shown 6, 7, 8, 9 (--labels and --unknown choose others)" in text
+    assert (subject.labels, subject.unknown) == (tuple("012345"), tuple("6789"))
+    assert (subject.source, subject.root) == ("sign-digits", None)
+    settings = read(subject.settings)
+    assert settings.data.partition.lists == (tuple("01234"), tuple("01235"))
+    assert (settings.is_resolved, settings.channels) == (True, 3)
+    label, data = subject.example(known=False, seed=0)
+    assert label in "6789"
+    assert open_image(data).size == (100, 100)
+
+
+def test_the_shipped_signs_are_called_signs(tmp_path):
+    subject, _ = prepared(Request(data="sign-digits", labels="0,1", unknown="9"), tmp_path)
+    assert (subject.labels, subject.unknown) == (("0", "1"), ("9",))
+    assert subject.title("1", known=True) == "a sign of a known class (1)"
+    assert subject.title("9", known=False) == "a sign of a class that no worker has seen (9)"
+
+
 def test_test_images_are_of_the_right_labels_and_were_not_trained_on(shapes, tmp_path):
     subject, _ = prepared(Request(data=str(shapes)), tmp_path)
     known, unknown = subject.test_images()

@@ -18,6 +18,11 @@ def test_without_a_choice_the_last_third_of_the_labels_is_unknown(present, known
     assert choose_labels(present, (), ()) == (tuple(known), tuple(unknown))
 
 
+def test_without_a_choice_the_usual_labels_of_a_source_are_unknown():
+    assert choose_labels(TEN, (), (), usual=("1", "9")) == (tuple("02345678"), ("1", "9"))
+    assert choose_labels(TEN, ("1", "9"), (), usual=("1", "9")) == (("1", "9"), tuple("02345678"))
+
+
 def test_where_one_list_is_given_the_other_is_all_other_labels():
     assert choose_labels(tuple("abcd"), ("d", "a"), ()) == (("d", "a"), ("b", "c"))
     assert choose_labels(tuple("abcd"), (), ("b",)) == (("a", "c", "d"), ("b",))

@@ -44,19 +44,20 @@ def test_a_partition_of_the_users_settings_is_kept():
     }
 
 
+@pytest.mark.parametrize("side", [20.0, 90.0])
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c"]])
-def test_the_text_of_settings_is_read_back_as_the_same_settings(labels):
+def test_the_text_of_settings_is_read_back_as_the_same_settings(labels, side):
     base = {
         "seed": 3,
         "images": {"fit": "stretch"},
         "data": {"held_back": 0.2, "partition": {"seed": 5, "lists": [["0"], ["1"]], "kind": "labels", "workers": 2}},
         "detector": {"lmd": {"reconstructions": 2, "inpainting": {"steps": 3}}},
     }
-    facts = Facts(images=9, side=90.0, colour=1.0, deep=0.5, low=-3.0, high=8.0)
+    facts = Facts(images=9, side=side, colour=1.0, deep=0.5, low=-3.0, high=8.0)
     mapping = with_source(base, "/my photos", labels, 2, keep=False)
     settings, _ = from_mapping(mapping).resolved([facts])
     text = settings_text(mapping, settings, "my\nphotos")
     assert from_mapping(tomllib.loads(text)) == settings
     assert settings.is_resolved
     assert "[detector.lmd.inpainting]\nsteps = 3\n" in text
-    assert "[models]" not in text
+    assert ("[denoiser]" in text) == settings.has_latents

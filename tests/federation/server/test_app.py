@@ -7,9 +7,10 @@ from fedlmd.calibration import EVALUATION, LEVELS, added, gaussians, sums_by_cla
 from fedlmd.federation.events import EventLog
 from fedlmd.federation.messages import Reply, pack_reply, unpack_request
 from fedlmd.federation.plan import Plan
-from fedlmd.federation.server.app import NothingToRelease, ServerRun, most_asked
+from fedlmd.federation.server.app import NothingToRelease, ServerRun
 from fedlmd.federation.server.card import finish_release
 from fedlmd.federation.server.grid import PollingGrid
+from fedlmd.federation.server.round_record import most_asked
 from fedlmd.release import LOGITS, VERDICT
 
 
