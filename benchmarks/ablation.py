@@ -90,7 +90,7 @@ def measure(config: AblationBench, output: Path) -> Steps:
     predictor = Predictor(load_release(SHIPPED.get(config.release, Path(config.release))))
     settings = predictor.settings
     images = images_of(task_of(settings), {}, labels=settings.labels, rules=settings.pixel_rules, sample=config.sample)
-    every = [variant for variant in variants(settings.detector) if variant.score in predictor.detectors]
+    every = [variant for variant in variants(settings.detectors) if variant.score in predictor.detectors]
     stages = two_stages(predictor)
     scores = yield from all_scores(every, predictor, images, output)
     scores[TWO_STAGES] = yield from stages_scores(stages, predictor, scores, images, output)
@@ -162,7 +162,7 @@ def stages_scores(
     output: Path,
 ) -> Generator[Progress, None, Scores]:
     """The scores of the two stages; unlike others' their cost differs from image to image, so all images count."""
-    measured = MeasuredDetector(stages, stages.lmd.config.evaluations, settings=repr(predictor.settings.detector))
+    measured = MeasuredDetector(stages, stages.lmd.config.evaluations, settings=repr(predictor.settings.detectors))
     path, key = scores_file(output, TWO_STAGES), key_of(predictor.release.id, measured, *images)
     if (stored := load_scores(path, key)) is not None:
         return stored

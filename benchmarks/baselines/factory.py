@@ -81,7 +81,7 @@ class ReleaseScore:
 
     def __init__(self, predictor: Predictor, name: str) -> None:
         self.predictor, self.name = predictor, name
-        self.config = (name, predictor.settings.detector)
+        self.config = (name, predictor.settings.detectors)
 
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -120,7 +120,7 @@ def measured_detectors(
         baselines: settings of the published ones on the denoiser; None for the default.
     """
     inputs = predictor.inputs
-    plain = replace(predictor.settings.detector.one_step, distance="mse", condition="none")
+    plain = replace(predictor.settings.detectors.one_step, distance="mse", condition="none")
     paper = replace(PAPER, distance="mse")
     return (
         {name: release_detector(predictor, name) for name in predictor.choices}
@@ -187,7 +187,7 @@ def denoiser_baselines(
 
 def release_detector(predictor: Predictor, name: str) -> MeasuredDetector:
     """One of the release's own scores; the verdict scores all images whatever that costs, as it is what decides."""
-    config = predictor.settings.detector
+    config = predictor.settings.detectors
     evaluations = {"one-step": len(config.one_step.levels), "lmd": config.lmd.evaluations}
     if name == VERDICT:
         scale = repr([predictor.scale[part] for part in config.verdict])

@@ -38,7 +38,6 @@ class DetectorConfig:
     Args:
         verdict: the calibrated detectors whose standardised sum decides. The others are computed only on request.
             "auto" stands for what suits a run's encoder, and so does that of ``calibrated``; see ``chosen``.
-        weights: of the scores in the verdict's sum, above 0, by the detector's name; 1 where none is given.
         feature_stages: stages of the classifier whose maps the distance "features" compares, 0 being the finest and
             -1 the last.
         lmd: settings of LMD; in TOML, ``preset = "paper"`` or ``"fast"`` under the table's own keys.
@@ -48,11 +47,11 @@ class DetectorConfig:
         shrinkage: of the covariances behind Mahalanobis distances, in (0, 1].
         descriptor_shrinkage: of those behind the distances of an encoder's descriptors, in (0, 1].
         calibrated: detectors that a release is calibrated for, names of ``fedlmd.detection.DETECTORS``.
+        weights: of the scores in the verdict's sum, above 0, by the detector's name; 1 where none is given.
         options: settings of detectors of other packages, by the detector's name.
     """
 
     verdict: tuple[str, ...] | str = AUTO
-    weights: dict[str, float] = field(default_factory=dict)
     feature_stages: tuple[int, ...] = (-1,)
     lmd: LMDConfig = FAST
     one_step: OneStepConfig = field(default_factory=OneStepConfig)
@@ -60,6 +59,7 @@ class DetectorConfig:
     shrinkage: float = 0.1
     descriptor_shrinkage: float = 0.02
     calibrated: tuple[str, ...] | str = AUTO
+    weights: dict[str, float] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from fedlmd.detection import LMD, DetectorConfig, LMDConfig, OneStepConfig, mse
 from fedlmd.diffusion import InpaintingConfig
 from tests.diffusion.exact import SCHEDULE
 
-OWN = DetectorConfig()
+OWN = DetectorConfig().chosen(latents=False)
 
 
 def flat(settings):
