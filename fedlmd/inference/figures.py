@@ -32,6 +32,8 @@ WHITE, INK, FAINT = (255, 255, 255), (24, 28, 38), (104, 112, 128)
 BADGES = {"known": (22, 128, 78), "uncertain": (156, 112, 0), "unknown": (196, 62, 24)}
 HIDDEN = np.array((52, 74, 128), np.uint8)
 
+# Pixels that a caption takes at most.
+WIDEST_CAPTION = 880
 # In pixels.
 MARGIN, GAP, LARGE, SMALL = 28, 6, 252, 112
 # At most so many of an image's reconstructions are drawn.
@@ -108,7 +110,7 @@ def gallery(rows: Sequence[Row]) -> Image.Image:
 def strip(row: Row) -> Image.Image:
     """One image's part of a gallery, without margins."""
     columns = with_redrawings(row) if row.explanation.redrawings else with_heat(row)
-    width = sum(column.width + MARGIN for column in columns.values()) - MARGIN
+    width = max(WIDEST_CAPTION, sum(column.width + MARGIN for column in columns.values()) - MARGIN)
     above, below = 26 + (36 if row.title else 0), 52
     height = max(column.height for column in columns.values())
     picture = Image.new("RGB", (width, above + height + below), WHITE)

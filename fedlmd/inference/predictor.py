@@ -24,8 +24,8 @@ from fedlmd.settings import Settings, from_mapping
 CLASS = "class"
 """The name under which the cross-entropy of the true label is calibrated, from which label sets are made."""
 
-BRIGHTEST_CELL = 2.0
-"""Heat of an encoder's cells that is drawn brightest, in standard deviations; that of known images is below 1."""
+BRIGHTEST_CELL = 9.0
+"""Heat of an encoder's cells that is drawn brightest, in squared standard deviations; known images have about 1."""
 
 BATCH = 64
 """Images that are scored at once."""
@@ -200,7 +200,7 @@ class Predictor:
             cells = residual_heat(
                 latents, self.inputs.denoiser, self.inputs.schedule, predicted if conditioned else None
             )
-            large = F.interpolate(cells[:, None], image.shape[2:], mode="bilinear")
+            large = F.interpolate(cells.square()[:, None], image.shape[2:], mode="bilinear")
             return Explanation(large[0, 0].cpu(), label, brightest=BRIGHTEST_CELL)
         redrawn = self.explainer.reconstruct(latents)
         redrawings = Redrawings(

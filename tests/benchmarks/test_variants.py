@@ -52,7 +52,7 @@ def test_a_value_that_the_release_alone_has_is_added():
 
 def test_the_same_score_has_one_name_and_different_ones_have_different_files(predictor):
     identities = {}
-    for variant in variants(predictor.settings.detector):
+    for variant in variants(predictor.settings.detectors):
         identity = detector_of(variant, predictor).identity
         assert identities.setdefault(variant.name, identity) == identity
         assert not set(variant.name) & set("/\\ ,")
@@ -69,7 +69,7 @@ def test_a_mask_that_hides_everything_starts_below_the_highest_level_and_no_high
 
 def test_the_detector_of_a_variant_scores_as_its_settings_say(predictor):
     images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    by_name = {variant.name: variant for variant in variants(predictor.settings.detector)}
+    by_name = {variant.name: variant for variant in variants(predictor.settings.detectors)}
     for name in ("one-step", "lmd", "mahalanobis"):
         own = detector_of(by_name[name], predictor).detector.score(images)
         torch.testing.assert_close(own, predictor.scores(images, [name])[name])
