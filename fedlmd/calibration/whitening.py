@@ -48,7 +48,7 @@ def check_cell_sums(sums: Arrays, features: int) -> str | None:
     wanted = {"counts": (1,), "vectors": (features,), "products": (features * (features + 1) // 2,)}
     shapes = {CELLS + name: shape for name, shape in wanted.items()}
     if {name: array.shape for name, array in sums.items()} != shapes:
-        return f"sums of cells have the shapes {shapes}, not { {name: array.shape for name, array in sums.items()} }"
+        return f"sums of cells must have the names and shapes {shapes}"
     if any(array.dtype != np.float64 or not np.isfinite(array).all() for array in sums.values()):
         return "sums of cells must be finite numbers in double precision"
     count = float(sums[CELLS + "counts"][0])

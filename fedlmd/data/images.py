@@ -43,7 +43,9 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype not in (torch.uint8, torch.float16) or self.pixels.ndim != 4:
-            raise DataError(f"pixels must be uint8 (N, C, H, W), not {self.pixels.dtype} {tuple(self.pixels.shape)}")
+            raise DataError(
+                f"pixels must be uint8 (N, C, H, W) or float16, not {self.pixels.dtype} {tuple(self.pixels.shape)}"
+            )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
             raise DataError(
                 f"labels must be int64 ({len(self.pixels)},), one for each image, "

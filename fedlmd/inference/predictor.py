@@ -17,7 +17,7 @@ from fedlmd.detection import build_detectors, fuse, heat, median_reconstruction,
 from fedlmd.inference.detectors import detector_inputs, explainer
 from fedlmd.inference.prediction import Explanation, Prediction, Redrawings, as_number
 from fedlmd.inference.self_test import self_test_outputs, self_test_scores
-from fedlmd.models import build
+from fedlmd.models import EncoderError, build, load_encoder
 from fedlmd.release import VERDICT, Release, ReleaseError, SelfTest
 from fedlmd.settings import Settings, from_mapping
 
@@ -72,11 +72,15 @@ class Predictor:
         """Build networks and detectors. Raises ReleaseError where the weights do not fit the card."""
         try:
             self.networks = build(self.settings.networks, self.release.weights).for_inference()
+            if self.settings.has_latents:  # now rather than at the first image
+                load_encoder(self.settings.encoder)
             self.inputs = detector_inputs(self.settings, self.networks, self.release.weights)
             names = dict.fromkeys([*self.references, *self.settings.detectors.verdict])
             names.pop(VERDICT, None)
             self.detectors = build_detectors(names, self.inputs)
             self.explainer = explainer(self.settings, self.networks)
+        except EncoderError as error:
+            raise ReleaseError(f"release {self.release.id} needs its encoder: {error}") from None
         except ValueError as error:
             raise ReleaseError(f"release {self.release.id} is wrong: {error}") from None
 

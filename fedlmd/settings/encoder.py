@@ -45,7 +45,7 @@ def chosen_encoder(
         load_encoder(encoder)
     except EncoderError as error:
         return pixels, (
-            f"the images look like photographs, which are told apart much better by an encoder: {error} (encoder.name)",
+            f"the images look like photographs, for which there is an encoder; it is left out: {error} (encoder.name)",
         )
     return encoder, (
         f"the images look like photographs: both networks work on the maps of the encoder {PHOTOGRAPHS!r} "

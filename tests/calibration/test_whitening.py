@@ -59,8 +59,8 @@ def spoilt(name, change):
 @pytest.mark.parametrize(
     ("sums", "reason"),
     [
-        ({}, "have the shapes"),
-        (spoilt("cells.vectors", lambda array: array[:-1]), "have the shapes"),
+        ({}, "names and shapes"),
+        (spoilt("cells.vectors", lambda array: array[:-1]), "names and shapes"),
         (spoilt("cells.vectors", lambda array: array * np.nan), "finite"),
         (spoilt("cells.products", lambda array: array.astype(np.float32)), "double precision"),
         (spoilt("cells.counts", lambda array: array + 0.5), "whole number"),

@@ -12,7 +12,7 @@ from fedlmd.detection import class_gaussians
 from fedlmd.inference import Predictor
 from fedlmd.models import EncoderConfig, EncoderError, LatentEncoder, build
 from fedlmd.progress import drain
-from fedlmd.release import Release, half, load_release, save_release
+from fedlmd.release import Release, ReleaseError, half, load_release, save_release
 from fedlmd.settings import from_mapping, to_mapping
 from fedlmd.worker.alone import train_alone
 from fedlmd.worker.encoding import Encoding, StoredMaps
@@ -74,11 +74,11 @@ def test_training_alone_gives_a_release_that_predicts_photographs(settings, plac
 def test_a_release_without_its_encoder_or_with_another_is_refused(settings, tmp_path, monkeypatch):
     result = drain(train_alone(WorkerConfig("alone", settings.data), settings))
     monkeypatch.setenv("FEDLMD_ENCODERS", str(tmp_path))
-    with pytest.raises(ValueError, match=r"cells\.pt"):
+    with pytest.raises(ReleaseError, match=r"needs its encoder.*cells\.pt"):
         Predictor(Release("x", result.metrics["card"], result.weights))
     file = write_encoder(tmp_path) / "cells.pt"
     file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(ValueError, match="digest"):
+    with pytest.raises(ReleaseError, match="digest"):
         Predictor(Release("x", result.metrics["card"], result.weights))
 
 
