@@ -27,7 +27,7 @@ LATENTS: dict[str, tuple[str, ...] | str] = {
 """What "auto" stands for, by what the networks work on."""
 
 ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.5, 0.6, 0.7, 0.8))
-WEIGHTS_OF_LATENTS = {"one-step": 0.5}
+WEIGHTS_OF_LATENTS = {"descriptor": 0.5, "one-step": 0.5}
 """What takes the place of the defaults on latents: chosen on other labels than those that results are given of."""
 
 

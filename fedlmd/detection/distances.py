@@ -73,18 +73,21 @@ def deep_feature(maps: FeatureMaps, stages: Sequence[int] = (1,)) -> Distance:
 
 
 def embedding_distance(
-    embed: Callable[[Tensor], Tensor], image_embedding: Callable[[Tensor], Tensor] | None = None
+    embed: Callable[[Tensor], Tensor],
+    image_embedding: Callable[[Tensor], Tensor] | None = None,
+    unit_length: Callable[[Tensor], Tensor] = F.normalize,
 ) -> Distance:
     """Squared distance between the embeddings of two images, each scaled to unit length; in [0, 4].
 
     Args:
         embed: images to vectors (B, E), such as a classifier's ``embedding``.
         image_embedding: the same for the first of two images, where its last value is cached elsewhere.
+        unit_length: scales embeddings.
     """
     image_embedding = image_embedding or LastCallCache(embed)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return (F.normalize(image_embedding(a)) - F.normalize(embed(b))).square().sum(1)
+        return (unit_length(image_embedding(a)) - unit_length(embed(b))).square().sum(1)
 
     return distance
 

@@ -56,6 +56,9 @@ class Classifier(Protocol):
     def logits(self, embedding: Float[Tensor, "b _e"], /) -> Float[Tensor, "b k"]:
         """Logits of each label from embeddings."""
 
+    def unit_length(self, embedding: Float[Tensor, "b _e"], /) -> Float[Tensor, "b _e"]:
+        """Embeddings scaled to unit length."""
+
     def stages_embedding(self, images: Float[Tensor, "b c h w"], /) -> Float[Tensor, "b _e"]:
         """The pooled feature maps of every stage."""
 
@@ -118,7 +121,7 @@ class DetectorInputs:
     def distance(self, kind: DistanceKind) -> Distance:
         """The distance of a name."""
         if kind == "embedding":
-            return embedding_distance(self.classifier.embedding, image_embedding=self.embedding)
+            return embedding_distance(self.classifier.embedding, self.embedding, self.classifier.unit_length)
         if kind == "features":
             return deep_feature(self.classifier.maps, self.config.feature_stages)
         return lpips_distance() if kind == "lpips" else {"mse": mse, "ssim": ssim_distance}[kind]

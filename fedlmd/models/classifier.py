@@ -111,6 +111,17 @@ class Classifier(nn.Module, ABC):
         logits: Tensor = self.head(self.dropout(pooled))
         return logits.reshape(-1, self.config.classes, self.config.views)
 
+    def training_logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "m b k"]:
+        """Logits of upright images by each network that has a loss of its own; here there is one."""
+        return self.logits(self.embedding(images))[None]
+
+    def unit_length(self, embedding: Float[Tensor, "b _e"]) -> Float[Tensor, "b _e"]:
+        """Embeddings scaled to unit length."""
+        return F.normalize(embedding)
+
+    def follow(self, mean: Float[Tensor, " d"], projection: Float[Tensor, "c d"]) -> None:
+        """Take the whitening of the encoder whose latents the classifier gets; most classifiers need none of it."""
+
     def pooled(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """The cubic mean over positions of the coarsest feature maps."""
         return cubic_mean(self.maps(images)[-1])

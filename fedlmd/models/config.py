@@ -9,8 +9,20 @@ from fedlmd.models.registry import CLASSIFIERS, DENOISERS
 
 AUTO = "auto"
 
-PIXELS: dict[str, Any] = {"classifier": (32, 64, 96), "denoiser": (64, 64), "views": 4, "head": "fixed"}
-LATENTS: dict[str, Any] = {"classifier": (32, 64, 96), "denoiser": (64, 64), "views": 1, "head": "learned"}
+PIXELS: dict[str, Any] = {
+    "classifier": (32, 64, 96),
+    "denoiser": (64, 64),
+    "views": 4,
+    "head": "fixed",
+    "classifier_network": "cnn",
+}
+LATENTS: dict[str, Any] = {
+    "classifier": (32, 64, 96),
+    "denoiser": (64, 64),
+    "views": 1,
+    "head": "learned",
+    "classifier_network": "cnn",
+}
 """What "auto" stands for, by what the networks work on."""
 
 
@@ -26,7 +38,8 @@ class ModelConfig:
         blocks: residual blocks of each of the denoiser's resolutions.
         views: views that the classifier distinguishes, 1 or 4, or "auto".
         head: the classifier's last layer is "fixed" as it begins, or "learned", or "auto".
-        classifier_network: a name of ``fedlmd.models.CLASSIFIERS``.
+        classifier_network: a name of ``fedlmd.models.CLASSIFIERS``, or "auto"; "blocks" and "cnn+blocks" continue the
+            encoder "efficientnet-lite0".
         denoiser_network: a name of ``fedlmd.models.DENOISERS``.
         denoiser_options: further settings of the denoiser's network; the default one has none.
     """
@@ -36,12 +49,13 @@ class ModelConfig:
     blocks: int = 1
     views: int | str = AUTO
     head: Literal["auto", "fixed", "learned"] = "auto"
-    classifier_network: str = "cnn"
+    classifier_network: str = AUTO
     denoiser_network: str = "unet"
     denoiser_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        CLASSIFIERS.check(self.classifier_network)
+        if self.classifier_network != AUTO:
+            CLASSIFIERS.check(self.classifier_network)
         DENOISERS.check(self.denoiser_network)
         for name in ("classifier", "denoiser", "views"):
             value = getattr(self, name)
@@ -49,9 +63,12 @@ class ModelConfig:
                 words = "1, 4" if name == "views" else "a list of whole numbers"
                 raise ValueError(f'{name} is {value!r}; it is {words} or "auto"')
 
-    def chosen(self, *, latents: bool) -> ModelConfig:
-        """The same without "auto"; ``latents`` says whether the networks work on an encoder's latents or on images."""
-        open_to = {
-            name: value for name, value in (LATENTS if latents else PIXELS).items() if getattr(self, name) == AUTO
-        }
-        return replace(self, **open_to)
+    def chosen(self, *, latents: bool, continues: bool = False) -> ModelConfig:
+        """The same without "auto".
+
+        Args:
+            latents: whether the networks work on an encoder's latents rather than on images.
+            continues: whether the classifier can have the blocks behind the encoder's maps.
+        """
+        values = (LATENTS if latents else PIXELS) | ({"classifier_network": "cnn+blocks"} if continues else {})
+        return replace(self, **{name: value for name, value in values.items() if getattr(self, name) == AUTO})

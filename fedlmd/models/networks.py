@@ -52,7 +52,7 @@ class Networks:
     @property
     def device(self) -> torch.device:
         """Where the networks compute; their inputs must be there, too."""
-        return self.classifier.head.weight.device
+        return next(self.classifier.parameters()).device
 
     def for_inference(self) -> Networks:
         """Lay the weights out channels last: float32 inference is faster, bfloat16 training would be slower."""
@@ -113,6 +113,9 @@ def build(config: NetworksConfig, weights: Mapping[str, Any] | None = None) -> N
             else DENOISERS[config.denoiser.network](config.denoiser),
             LatentEncoder(config.encoder, weights),
         )
+    if networks.encode.whitening is not None:
+        mean, projection, _ = networks.encode.whitening
+        networks.classifier.follow(mean, projection)
     if weights:
         networks.load(weights)
     for network in networks.parts().values():

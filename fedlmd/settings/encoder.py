@@ -17,6 +17,9 @@ COLOURED = 0.5
 SMALL, LARGE = 28, 64
 """From the one side on images in colour count as photographs, from the other on grey ones, in pixels."""
 
+CHANNELS = 64
+"""Channels after whitening of encoders that have no default, where their maps have so many."""
+
 SMALLEST = 96
 """Side from which on an encoder has enough cells, in pixels."""
 
@@ -69,12 +72,18 @@ def measured(config: EncoderConfig, rules: PixelRules) -> EncoderConfig:
     features, height, width = shape(encoder, rules.size, rules.channels)
     if height != width:
         raise EncoderError(f"the encoder's maps are {height} x {width}; the networks need square ones")
-    usual = config.name == PHOTOGRAPHS and not config.layers
+    usual = is_usual(config)
     leading = (LEADING if usual else 0) if config.leading < 0 else config.leading
     if leading > features:
         raise EncoderError(f"encoder.leading is {leading}, but the maps have {features}; take {features} at most")
-    if config.channels > (leading or features):
-        raise EncoderError(
-            f"encoder.channels is {config.channels}, but the maps have {features}; take {features} at most"
-        )
-    return replace(config, digest=encoder.digest, features=features, leading=leading, side=height)
+    used = leading or features
+    channels = config.channels or min(used, LEADING if usual else CHANNELS)
+    if channels > used:
+        raise EncoderError(f"encoder.channels is {channels}, but the maps have {used}; take {used} at most")
+    known = replace(config, digest=encoder.digest, features=features, side=height)
+    return replace(known, leading=leading, channels=channels)
+
+
+def is_usual(config: EncoderConfig) -> bool:
+    """Whether the encoder is EfficientNet-Lite0 with its default layers, whose later blocks a classifier can have."""
+    return config.name == PHOTOGRAPHS and not config.layers and config.leading in (-1, LEADING)

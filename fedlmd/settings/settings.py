@@ -18,7 +18,7 @@ from fedlmd.detection import DETECTORS, PRESETS, DetectorConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.federation.config import FederationConfig
 from fedlmd.models import LIMIT, ClassifierConfig, DenoiserConfig, EncoderConfig, ModelConfig, NetworksConfig
-from fedlmd.settings.encoder import PIXELS, chosen_encoder, measured
+from fedlmd.settings.encoder import PIXELS, chosen_encoder, is_usual, measured
 from fedlmd.settings.errors import SettingsError, check_keys, line_of, sections, within, wrong_type, wrong_value
 from fedlmd.training import IMAGES, TrainingConfig, for_latents
 
@@ -63,6 +63,12 @@ class Settings:
             raise ValueError(f'channels is {self.channels!r}; it is 1 (grey), 3 (RGB) or "auto"')
         if isinstance(self.image_size, str) and self.image_size != AUTO:
             raise ValueError(f'image_size is {self.image_size!r}; it is a whole number or "auto"')
+        usual = is_usual(self.encoder) or self.encoder.name == AUTO
+        if "blocks" in self.models.classifier_network and not usual:
+            raise ValueError(
+                f"classifier_network is {self.models.classifier_network!r}, which continues the encoder "
+                '"efficientnet-lite0" with its default layers; take "cnn", or that encoder'
+            )
         for name in self.detectors.calibrated:
             DETECTORS.check(name)
         networks = self.networks
@@ -81,7 +87,8 @@ class Settings:
     @property
     def networks(self) -> NetworksConfig:
         """Shape of both networks, the seed of their initial weights, and the encoder before them."""
-        models, rules, encoder = self.models.chosen(latents=self.has_latents), self.pixel_rules, self.encoder
+        rules, encoder = self.pixel_rules, self.encoder
+        models = self.models.chosen(latents=self.has_latents, continues=self.has_latents and is_usual(encoder))
         inputs = (encoder.side, encoder.channels, 1) if self.has_latents else (rules.size, rules.channels, 2)
         shape: dict[str, Any] = {
             "image_size": inputs[0],
@@ -149,7 +156,8 @@ class Settings:
             "encoder": encoder,
         }
         latents = encoder.side > 0
-        fixed |= {"models": self.models.chosen(latents=latents), "detector": self.detector.chosen(latents=latents)}
+        fixed["models"] = self.models.chosen(latents=latents, continues=latents and is_usual(encoder))
+        fixed["detector"] = self.detector.chosen(latents=latents)
         if latents:
             fixed |= {part: for_latents(part, self.training_of(part)) for part in IMAGES}
         settings = replace(self, **fixed)
@@ -160,7 +168,7 @@ class Settings:
         """Whether no rule for pixels, no network and no encoder is open."""
         images, models = self.images, self.models
         rules = (self.image_size, self.channels, images.background, images.window, images.fit)
-        networks = (models.classifier, models.denoiser, models.views, models.head)
+        networks = (models.classifier, models.denoiser, models.views, models.head, models.classifier_network)
         encoded = self.encoder.name == PIXELS or (self.encoder.name != AUTO and bool(self.encoder.digest))
         return encoded and AUTO not in (*rules, *networks)
 

@@ -24,7 +24,9 @@ IMAGES = {
 """On images. Distortions are within the variation of handwriting."""
 
 LATENTS = {
-    "classifier": TrainingConfig(AUTO, augmentation=AugmentationConfig(mirror=True, noise=0.4)),
+    "classifier": TrainingConfig(
+        AUTO, passes=8.0, fewest=240, most=1000, augmentation=AugmentationConfig(mirror=True, noise=0.4)
+    ),
     "denoiser": TrainingConfig(AUTO, augmentation=AugmentationConfig(mirror=True)),
 }
 """On latents. They need fewer steps: the encoder has learned what images have in common."""

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -126,7 +127,11 @@ def train(
         total: steps of the whole training, where the configuration leaves them open.
     """
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+        parameter_groups(model),
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     average = Average(model, config.ema)
     device = next(model.parameters()).device
@@ -136,7 +141,7 @@ def train(
     for step, batch in zip(range(first, last), data, strict=False):
         rate = learning_rate(config, step, step - first, whole)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         with autocast(config.low_precision, device):
             loss = objective(model, Batch(batch.images.to(device), batch.labels.to(device)))
         optimiser.zero_grad(set_to_none=True)
@@ -147,6 +152,20 @@ def train(
         yield Step(step + 1, loss.item(), rate)
     model.load_state_dict(average.weights)
     model.eval()
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Parameters by their share of the learning rate: that of the innermost module with a ``rate_share``, else 1."""
+    shares = {name: 1.0 for name, _ in model.named_parameters()}
+    for name, module in model.named_modules():
+        share = getattr(module, "rate_share", None)
+        if share is not None:
+            shares |= {f"{name}.{inner}" if name else inner: share for inner, _ in module.named_parameters()}
+    parameters = dict(model.named_parameters())
+    return [
+        {"params": [parameters[name] for name in shares if shares[name] == share], "share": share}
+        for share in sorted(set(shares.values()))
+    ]
 
 
 def learning_rate(config: TrainingConfig, step: int, since_start: int, steps: int) -> float:

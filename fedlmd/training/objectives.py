@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedlmd.diffusion import Schedule
-from fedlmd.models import turned
+from fedlmd.models import Classifier, turned
 
 
 class Batch(NamedTuple):
@@ -42,7 +42,12 @@ def classification(
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         if views == 1:
-            return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=smoothing)
+            # Of several networks each has its own loss: they would otherwise rely on each other.
+            several = (
+                model.training_logits(batch.images) if isinstance(model, Classifier) else model(batch.images)[None]
+            )
+            labels = batch.labels.repeat(len(several))
+            return F.cross_entropy(several.flatten(0, 1).float(), labels, label_smoothing=smoothing)
         drawn = torch.randperm(views, generator=generator)[:shown].tolist()
         logits = model.joint(torch.cat([turned(batch.images, view) for view in drawn]))  # type: ignore[operator]
         targets = torch.cat([batch.labels * views + view for view in drawn])

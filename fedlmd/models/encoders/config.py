@@ -32,7 +32,7 @@ class EncoderConfig:
         model: name of timm's model, such as "resnet18".
         weights: name of a file (of a folder for transformers) inside the folder of encoders.
         layers: numbers of the layers whose maps are concatenated, ascending; empty for the encoder's default.
-        channels: of the maps after whitening, 1 or more.
+        channels: of the maps after whitening; 0 for the encoder's default.
         digest: SHA-256 of the weights; empty until a run begins.
         features: channels of the maps before whitening; 0 until a run begins.
         leading: so many of the first features are whitened, the descriptor has all; 0 for all, -1 for the encoder's
@@ -47,7 +47,7 @@ class EncoderConfig:
     model: str = ""
     weights: str = ""
     layers: tuple[int, ...] = ()
-    channels: int = 64
+    channels: int = 0
     digest: str = ""
     features: int = 0
     leading: int = -1
@@ -55,8 +55,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         ENCODERS.check(self.name)
-        between(self, 1, math.inf, "channels")
-        between(self, 0, math.inf, "features", "side")
+        between(self, 0, math.inf, "channels", "features", "side")
         between(self, -1, math.inf, "leading")
         check_name(self.weights)
         if self.name in FROM_FILES and not self.weights:

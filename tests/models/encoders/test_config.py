@@ -23,7 +23,7 @@ def test_settings_in_their_ranges_are_taken(fields):
     ("fields", "message"),
     [
         ({"name": "resnet"}, "there is no encoder 'resnet'; there are auto, pixels, efficientnet-lite0, torchscript"),
-        ({"channels": 0}, "channels is 0; it is 1 or more"),
+        ({"channels": -1}, "channels is -1; it is 0 or more"),
         ({"features": -1}, "features is -1; it is 0 or more"),
         ({"side": -1}, "side is -1; it is 0 or more"),
         ({"name": "onnx"}, "weights is empty; the encoder 'onnx' needs a file of the folder of encoders"),

@@ -1,0 +1,49 @@
+"""What follows from a run's encoder: its channels, and the classifier behind it."""
+
+import pytest
+
+from fedlmd.data import PixelRules
+from fedlmd.models import EncoderConfig
+from fedlmd.settings import SettingsError, from_mapping
+from fedlmd.settings.encoder import is_usual, measured
+from tests.tiny_encoder import write_encoder
+
+RULES = PixelRules(size=64, channels=3)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDLMD_ENCODERS", str(write_encoder(tmp_path)))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("given", "channels"), [(0, 9), (5, 5)])
+def test_channels_are_as_many_as_the_maps_have_up_to_the_default(given, channels):
+    assert measured(EncoderConfig("torchscript", weights="cells.pt", channels=given), RULES).channels == channels
+
+
+def test_efficientnet_has_all_channels_of_its_finer_layer():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    config = measured(EncoderConfig("efficientnet-lite0"), RULES)
+    assert (config.channels, config.leading, config.features, config.side) == (112, 112, 304, 4)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "network"),
+    [
+        ({"name": "efficientnet-lite0", "side": 10, "features": 304, "channels": 112, "leading": 112}, "cnn+blocks"),
+        ({"name": "efficientnet-lite0", "side": 10, "features": 112, "channels": 64, "layers": [10]}, "cnn"),
+        ({"name": "torchscript", "weights": "a.pt", "side": 10, "features": 9, "channels": 9}, "cnn"),
+        ({"name": "pixels"}, "cnn"),
+    ],
+)
+def test_the_classifier_continues_the_encoder_where_it_can(encoder, network):
+    settings = from_mapping({"encoder": encoder})
+    assert settings.networks.classifier.network == network
+    assert is_usual(settings.encoder) == (network == "cnn+blocks")
+
+
+@pytest.mark.parametrize("encoder", [{"name": "pixels"}, {"name": "efficientnet-lite0", "layers": [7]}])
+def test_blocks_behind_another_encoder_are_refused(encoder):
+    with pytest.raises(SettingsError, match=r"models\.classifier_network.* continues the encoder .*take \"cnn\""):
+        from_mapping({"encoder": encoder, "models": {"classifier_network": "blocks"}})
