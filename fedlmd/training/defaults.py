@@ -25,9 +25,9 @@ IMAGES = {
 
 LATENTS = {
     "classifier": TrainingConfig(
-        AUTO, passes=8.0, fewest=240, most=1000, augmentation=AugmentationConfig(mirror=True, noise=0.4)
+        AUTO, passes=8.0, fewest=240, most=1000, batch_size=32, augmentation=AugmentationConfig(mirror=True, noise=0.4)
     ),
-    "denoiser": TrainingConfig(AUTO, augmentation=AugmentationConfig(mirror=True)),
+    "denoiser": TrainingConfig(AUTO, batch_size=32, augmentation=AugmentationConfig(mirror=True)),
 }
 """On latents. They need fewer steps: the encoder has learned what images have in common."""
 
