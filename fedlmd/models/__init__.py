@@ -2,7 +2,7 @@
 
 from fedlmd.models.classifier import CNN, Classifier, ClassifierConfig, turned
 from fedlmd.models.committee import Committee
-from fedlmd.models.config import ModelConfig
+from fedlmd.models.config import CONTINUING, ModelConfig
 from fedlmd.models.denoiser import DenoiserConfig, DenoiserNetwork, UNet
 from fedlmd.models.encoders import LEADING, EncoderConfig, EncoderError, load_encoder, shape
 from fedlmd.models.ensemble import Ensemble
@@ -13,6 +13,7 @@ from fedlmd.models.registry import DENOISERS
 
 __all__ = [
     "CNN",
+    "CONTINUING",
     "DENOISERS",
     "LEADING",
     "LIMIT",

@@ -16,14 +16,11 @@ PIXELS: dict[str, Any] = {
     "head": "fixed",
     "classifier_network": "cnn",
 }
-LATENTS: dict[str, Any] = {
-    "classifier": (32, 64, 96),
-    "denoiser": (64, 64),
-    "views": 1,
-    "head": "learned",
-    "classifier_network": "cnn",
-}
+LATENTS: dict[str, Any] = PIXELS | {"views": 1, "head": "learned"}
 """What "auto" stands for, by what the networks work on."""
+
+CONTINUING = ("blocks", "cnn+blocks")
+"""Classifiers that have the blocks behind the maps of the encoder "efficientnet-lite0"; they know one view."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,8 @@ class ModelConfig:
             if isinstance(value, str) and value != AUTO:
                 words = "1, 4" if name == "views" else "a list of whole numbers"
                 raise ValueError(f'{name} is {value!r}; it is {words} or "auto"')
+        if self.classifier_network in CONTINUING and self.views not in (AUTO, 1):
+            raise ValueError(f"views is {self.views}; with the classifier {self.classifier_network!r} it is 1")
 
     def chosen(self, *, latents: bool, continues: bool = False) -> ModelConfig:
         """The same without "auto".
@@ -70,5 +69,7 @@ class ModelConfig:
             latents: whether the networks work on an encoder's latents rather than on images.
             continues: whether the classifier can have the blocks behind the encoder's maps.
         """
-        values = (LATENTS if latents else PIXELS) | ({"classifier_network": "cnn+blocks"} if continues else {})
+        values = dict(LATENTS if latents else PIXELS)
+        if continues and self.views in (AUTO, 1):
+            values["classifier_network"] = "cnn+blocks"
         return replace(self, **{name: value for name, value in values.items() if getattr(self, name) == AUTO})

@@ -80,8 +80,8 @@ def measured(config: EncoderConfig, rules: PixelRules) -> EncoderConfig:
     channels = config.channels or min(used, LEADING if usual else CHANNELS)
     if channels > used:
         raise EncoderError(f"encoder.channels is {channels}, but the maps have {used}; take {used} at most")
-    known = replace(config, digest=encoder.digest, features=features, side=height)
-    return replace(known, leading=leading, channels=channels)
+    chosen = replace(config, leading=leading, channels=channels)
+    return replace(chosen, digest=encoder.digest, features=features, side=height)
 
 
 def is_usual(config: EncoderConfig) -> bool:

@@ -17,7 +17,15 @@ from fedlmd.data import AUTO, Choice, DataConfig, Facts, ImagesConfig, PixelRule
 from fedlmd.detection import DETECTORS, PRESETS, DetectorConfig
 from fedlmd.diffusion import Schedule, ScheduleConfig, timesteps
 from fedlmd.federation.config import FederationConfig
-from fedlmd.models import LIMIT, ClassifierConfig, DenoiserConfig, EncoderConfig, ModelConfig, NetworksConfig
+from fedlmd.models import (
+    CONTINUING,
+    LIMIT,
+    ClassifierConfig,
+    DenoiserConfig,
+    EncoderConfig,
+    ModelConfig,
+    NetworksConfig,
+)
 from fedlmd.settings.encoder import PIXELS, chosen_encoder, is_usual, measured
 from fedlmd.settings.errors import SettingsError, check_keys, line_of, sections, within, wrong_type, wrong_value
 from fedlmd.training import IMAGES, TrainingConfig, for_latents
@@ -64,7 +72,7 @@ class Settings:
         if isinstance(self.image_size, str) and self.image_size != AUTO:
             raise ValueError(f'image_size is {self.image_size!r}; it is a whole number or "auto"')
         usual = is_usual(self.encoder) or self.encoder.name == AUTO
-        if "blocks" in self.models.classifier_network and not usual:
+        if self.models.classifier_network in CONTINUING and not usual:
             raise ValueError(
                 f"classifier_network is {self.models.classifier_network!r}, which continues the encoder "
                 '"efficientnet-lite0" with its default layers; take "cnn", or that encoder'

@@ -155,7 +155,7 @@ def train(
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Parameters by their share of the learning rate: that of the innermost module with a ``rate_share``, else 1."""
+    """Parameters by their share of the learning rate: ``rate_share`` of the innermost module that has one, else 1."""
     shares = {name: 1.0 for name, _ in model.named_parameters()}
     for name, module in model.named_modules():
         share = getattr(module, "rate_share", None)

@@ -43,6 +43,14 @@ def test_the_classifier_continues_the_encoder_where_it_can(encoder, network):
     assert is_usual(settings.encoder) == (network == "cnn+blocks")
 
 
+def test_several_views_leave_the_blocks_out_or_are_refused_with_them():
+    encoder = {"name": "efficientnet-lite0", "side": 10, "features": 304, "channels": 112, "leading": 112}
+    settings = from_mapping({"encoder": encoder, "models": {"views": 4}})
+    assert settings.networks.classifier.network == "cnn"
+    with pytest.raises(SettingsError, match="views is 4; with the classifier 'blocks' it is 1"):
+        from_mapping({"encoder": encoder, "models": {"views": 4, "classifier_network": "blocks"}})
+
+
 @pytest.mark.parametrize("encoder", [{"name": "pixels"}, {"name": "efficientnet-lite0", "layers": [7]}])
 def test_blocks_behind_another_encoder_are_refused(encoder):
     with pytest.raises(SettingsError, match=r"models\.classifier_network.* continues the encoder .*take \"cnn\""):

@@ -14,7 +14,7 @@ from fedlmd.models import EncoderConfig, EncoderError, LatentEncoder, build
 from fedlmd.progress import drain
 from fedlmd.release import Release, ReleaseError, half, load_release, save_release
 from fedlmd.settings import from_mapping, to_mapping
-from fedlmd.worker.alone import train_alone
+from fedlmd.worker.alone import resolved, train_alone
 from fedlmd.worker.encoding import Encoding, StoredMaps
 from fedlmd.worker.images import WorkerConfig
 from fedlmd.worker.worker import Worker
@@ -69,6 +69,24 @@ def test_training_alone_gives_a_release_that_predicts_photographs(settings, plac
     explained = predictor.explain(known.images()[:1])
     assert explained.heat.shape == (64, 64)
     assert explained.redrawings is None
+
+
+def test_fine_tuned_blocks_train_and_predict_as_any_classifier(place, tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    changes = {"encoder": {"name": "efficientnet-lite0"}, "image_size": 96, "models": {"denoiser": [8, 8]}}
+    steps = {"classifier": {"steps": 15, "batch_size": 16}, "data": {"source": str(place / "images"), "held_back": 0.3}}
+    settings = from_mapping({**SETTINGS, **changes, **steps})
+    result = drain(train_alone(WorkerConfig("alone", settings.data), settings))
+    assert result.metrics["card"]["settings"]["models"]["classifier_network"] == "cnn+blocks"
+    assert result.metrics["accuracy"] > 0.9
+    names = [name for name in result.weights if name.startswith("classifier.last_blocks.")]
+    assert len(names) == 22
+    path = save_release(tmp_path / "releases", result.metrics["card"], result.weights)
+    rules = resolved(WorkerConfig("alone", settings.data), settings).pixel_rules
+    known = load(str(place / "images"), "eval", rules=rules, labels=("red", "green"))
+    predicted = [prediction.label for prediction in Predictor(load_release(path)).predict(known.images())]
+    right = [known.names[label] for label in known.labels.tolist()]
+    assert sum(map(str.__eq__, predicted, right)) > 0.9 * len(right)
 
 
 def test_a_release_without_its_encoder_or_with_another_is_refused(settings, tmp_path, monkeypatch):

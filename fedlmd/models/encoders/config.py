@@ -57,6 +57,8 @@ class EncoderConfig:
         ENCODERS.check(self.name)
         between(self, 0, math.inf, "channels", "features", "side")
         between(self, -1, math.inf, "leading")
+        if self.side and not self.channels:
+            raise ValueError("channels is 0; where the side of the maps is known it is 1 or more")
         check_name(self.weights)
         if self.name in FROM_FILES and not self.weights:
             raise ValueError(f"weights is empty; the encoder {self.name!r} needs a file of the folder of encoders")

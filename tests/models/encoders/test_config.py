@@ -11,7 +11,14 @@ from fedlmd.models.encoders import EncoderConfig
         {},
         {"name": "pixels"},
         {"name": "efficientnet-lite0", "layers": (10, 15), "channels": 96},
-        {"name": "torchscript", "weights": "hospital/net.pt", "digest": "0" * 64, "features": 12, "side": 10},
+        {
+            "name": "torchscript",
+            "weights": "hospital/net.pt",
+            "digest": "0" * 64,
+            "features": 12,
+            "side": 10,
+            "channels": 8,
+        },
         {"name": "timm", "model": "vit_small_patch14_dinov2.lvd142m", "weights": "dino.safetensors"},
     ],
 )
@@ -24,6 +31,7 @@ def test_settings_in_their_ranges_are_taken(fields):
     [
         ({"name": "resnet"}, "there is no encoder 'resnet'; there are auto, pixels, efficientnet-lite0, torchscript"),
         ({"channels": -1}, "channels is -1; it is 0 or more"),
+        ({"side": 10}, "channels is 0; where the side of the maps is known it is 1 or more"),
         ({"features": -1}, "features is -1; it is 0 or more"),
         ({"side": -1}, "side is -1; it is 0 or more"),
         ({"name": "onnx"}, "weights is empty; the encoder 'onnx' needs a file of the folder of encoders"),
