@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -58,17 +59,13 @@ def test_a_process_that_dies_is_started_again_without_its_old_group(tmp_path):
 
 
 def test_a_process_that_hangs_is_ended_and_started_again(tmp_path):
-    process, asked = group(tmp_path), []
-
-    def answers():
-        # The first of the two responds once and then never again.
-        asked.append(len(ids(process)))
-        return len(asked) == 1 or asked[-1] > 2
-
-    process.answers, process.patience = answers, 0.4
+    process, hangs = group(tmp_path), threading.Event()
+    # Only the first of the two hangs, however slowly the second starts.
+    process.answers, process.patience = lambda: not hangs.is_set() or process.starts > 1, 0.4
     process.start()
     wait_for(lambda: process.log.exists() and len(ids(process)) == 2)
     os.killpg(process.pid, signal.SIGSTOP)
+    hangs.set()
     wait_for(lambda: len(ids(process)) == 4)
     assert [lives(pid) for pid in ids(process)] == [False, False, True, True]
     time.sleep(1)
