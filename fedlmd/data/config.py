@@ -15,6 +15,9 @@ Announced = Literal["counts", "labels", "nothing"]
 
 AUTO = "auto"
 
+MOST_SHOWN = 20
+"""Images that a worker shows at most beside another."""
+
 
 @dataclass(frozen=True)
 class ImagesConfig:
@@ -59,6 +62,8 @@ class DataConfig:
         strict: whether a source is refused when any of its files would be passed over.
         announce: what a worker lets the server know of its images: the labels with their "counts", the "labels" alone,
             or "nothing".
+        nearest: how many of its training images, those nearest to an image that it is asked about, a worker shows with
+            an explanation; 0 shows none. They never leave the worker in any other way.
         partition: this worker's share of the source, when several workers divide one.
     """
 
@@ -67,8 +72,10 @@ class DataConfig:
     evaluation: float = 0.2
     strict: bool = False
     announce: Announced = "counts"
+    nearest: int = 0
     partition: PartitionConfig = field(default_factory=PartitionConfig)
 
     def __post_init__(self) -> None:
         between(self, 0, 0.5, "held_back", "evaluation", open_low=True)
+        between(self, 0, MOST_SHOWN, "nearest")
         one_of(self, Announced, "announce")

@@ -3,6 +3,7 @@
 from fedlmd.inference.detectors import detector_inputs, detectors
 from fedlmd.inference.evaluation import Report, examine, known_source
 from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, heated, png
+from fedlmd.inference.nearest import NearestImage, NearestImages
 from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 from fedlmd.inference.predictor import CLASS, Predictor, references
 from fedlmd.inference.self_test import self_test_outputs, self_test_scores
@@ -10,6 +11,8 @@ from fedlmd.inference.self_test import self_test_outputs, self_test_scores
 __all__ = [
     "CLASS",
     "Explanation",
+    "NearestImage",
+    "NearestImages",
     "Prediction",
     "Predictor",
     "Redrawings",

@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fedlmd.data import to_pixels
+from fedlmd.data import to_pixels, to_unit_range
+from fedlmd.inference.nearest import NearestImage
 from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 
 Pixels = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]
@@ -35,8 +36,8 @@ HIDDEN = np.array((52, 74, 128), np.uint8)
 # Pixels that a caption takes at most.
 WIDEST_CAPTION = 880
 # In pixels.
-MARGIN, GAP, LARGE, SMALL = 28, 6, 252, 112
-# At most so many of an image's reconstructions are drawn.
+MARGIN, GAP, LARGE, SMALL, TILE = 28, 6, 252, 112, 148
+# At most so many of an image's reconstructions, or of known images near it, are drawn.
 SHOWN = 4
 
 
@@ -49,12 +50,14 @@ class Row:
         explanation: masks, reconstructions and heat-map of the image.
         prediction: of the image.
         title: a heading; empty for none.
+        nearest: known images that are drawn beside it.
     """
 
     image: Float[Tensor, "c h w"]
     explanation: Explanation
     prediction: Prediction
     title: str = ""
+    nearest: Sequence[NearestImage] = ()
 
 
 def png(picture: Pixels | Image.Image) -> bytes:
@@ -140,10 +143,25 @@ def with_redrawings(row: Row) -> dict[str, Image.Image]:
 
 def with_heat(row: Row) -> dict[str, Image.Image]:
     """The pictures of one image whose latents were redrawn, by their headings."""
-    return {
+    columns = {
         "the image": enlarged(rgb(row.image), LARGE),
         "where it differs": enlarged(heated(row.image, row.explanation), LARGE),
     }
+    return columns | ({"the nearest known images": nearest(row.nearest)} if row.nearest else {})
+
+
+def nearest(known: Sequence[NearestImage]) -> Image.Image:
+    """Known images side by side, with their labels and distances below."""
+    shown = known[:SHOWN]
+    picture = Image.new("RGB", (len(shown) * (TILE + GAP) - GAP, TILE + 50), WHITE)
+    draw = ImageDraw.Draw(picture)
+    for number, each in enumerate(shown):
+        left = number * (TILE + GAP)
+        tile = Image.fromarray(rgb(to_unit_range(each.pixels))).resize((TILE, TILE), Image.Resampling.BICUBIC)
+        picture.paste(tile, (left, 0))
+        draw.text((left, TILE + 18), quoted(each.label, 14), INK, font(16), anchor="ls")
+        draw.text((left, TILE + 40), f"distance {each.distance:.2f}", FAINT, font(16), anchor="ls")
+    return picture
 
 
 def heated(image: Float[Tensor, "c h w"], explanation: Explanation) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,15 +7,18 @@ import logging
 from dataclasses import asdict, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from fedlmd.calibration import DriftReport
 from fedlmd.federation.announcement import name_problem
 from fedlmd.federation.flower.address import Address
 from fedlmd.federation.flower.engine import ServerEngine
 from fedlmd.federation.flower.processes import EngineError, side_by_side
-from fedlmd.inference import Prediction
+from fedlmd.inference import NearestImage, Prediction, Predictor
 from fedlmd.node.config import NodeConfig
 from fedlmd.node.drift import PersistentDriftWatch
+from fedlmd.node.nearest import OwnNearestImages
 from fedlmd.node.participant import Participant
 from fedlmd.node.releases import LoadedReleases
 from fedlmd.node.runs import ServerRuns
@@ -57,6 +60,7 @@ class Node:
         self.releases = LoadedReleases(config.releases, config.name)
         self.watch = PersistentDriftWatch(config.home / "drift.json")
         self.trainer = Trainer(config)
+        self.own_nearest = OwnNearestImages(config)
         self.engine: ServerEngine | None = None
         self.runs: ServerRuns | None = None
         self.participant: Participant | None = None
@@ -115,6 +119,10 @@ class Node:
         """Count a prediction in the drift watch, where the current release made it."""
         if prediction.release == self.releases.current:
             self.watch.observe(prediction.release, calibrated_on, prediction.p_value, image)
+
+    def nearest(self, predictor: Predictor, image: Float[Tensor, "1 c h w"]) -> list[NearestImage]:
+        """The worker's own training images that are nearest to an image, where its settings allow that."""
+        return self.own_nearest.nearest(predictor, image)
 
     def drift(self) -> DriftReport:
         """State of the current release's drift watch."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
+from jaxtyping import Float
+from torch import Tensor
+
 from fedlmd.calibration import DriftReport
-from fedlmd.inference import Prediction, Predictor
+from fedlmd.inference import NearestImage, Prediction, Predictor
 from fedlmd.progress import Progress, Work
 from fedlmd.service.participants import ConnectionBody, DataBody, WorkerBody
 from fedlmd.service.schema import ReleaseSummary, Role, RunOrder, RunSummary, TrainOrder
@@ -176,6 +179,16 @@ class Host(Protocol):
             prediction: of the image.
             calibrated_on: number of images of the calibration that its p-value rests on.
             image: its pixels, to recognise one that came before; they are not kept.
+        """
+
+    def nearest(self, predictor: Predictor, image: Float[Tensor, "1 c h w"]) -> list[NearestImage]:
+        """The node's own training images that are nearest to an image, the nearest first.
+
+        None at a server, and at a worker whose settings do not allow it.
+
+        Args:
+            predictor: of the release that explains the image.
+            image: in [-1, 1], of the release's size.
         """
 
     def drift(self) -> DriftReport:

@@ -142,6 +142,14 @@ class JobBody(BaseModel):
     finished: datetime | None
 
 
+class NearestBody(BaseModel):
+    """A known image of the worker that was asked."""
+
+    label: str = Field(description="Its label.")
+    distance: float = Field(description="Between the unit-length embeddings of the two images, 0 to 2.")
+    image: str = Field(description=f"The known image, {PNG}.")
+
+
 class ExplanationBody(BaseModel):
     """What the detector computed for an image, as pictures.
 
@@ -156,6 +164,10 @@ class ExplanationBody(BaseModel):
     heat_map: str = Field(description=f"Where the image differs from the median, dark to bright, {PNG}.")
     overlay: str = Field(description=f"The heat-map laid over the image, {PNG}.")
     overview: str = Field(description=f"All of this in one picture, {PNG}.")
+    nearest: list[NearestBody] = Field(
+        description="The worker's own training images that are nearest to the image, where its settings allow to show "
+        "them (`data.nearest`)."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

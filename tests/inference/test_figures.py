@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fedlmd.inference import NearestImage
 from fedlmd.inference.figures import BADGES, Row, channels_last, gallery, heat_map, heated, png
 from fedlmd.inference.prediction import Explanation, Prediction, Redrawings
 
@@ -128,3 +129,15 @@ def test_each_verdict_has_its_own_badge():
 def test_a_gallery_needs_a_row():
     with pytest.raises(ValueError, match="at least one row"):
         gallery([])
+
+
+def test_nearest_known_images_are_drawn_beside_the_heat():
+    known = [NearestImage(str(n), 0.1 * n, torch.full((3, 64, 64), 40 * n, dtype=torch.uint8)) for n in range(1, 4)]
+    alone = row(size=32, channels=3, attempts=0)
+    with_known = np.asarray(gallery([replace(alone, nearest=known)]))
+    without = np.asarray(gallery([alone]))
+    assert with_known.shape[0] == without.shape[0]
+    for n in range(1, 4):
+        grey = (with_known == 40 * n).all(2)
+        assert grey.sum() >= 140 * 140
+        assert (without == 40 * n).all(2).sum() < 100

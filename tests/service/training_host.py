@@ -101,6 +101,9 @@ class TrainingHost:
         if prediction.release == self.current:
             self.watch.observe(prediction.release, calibrated_on, prediction.p_value, image)
 
+    def nearest(self, predictor, image):
+        return []
+
     def drift(self):
         return self.watch.report(*self.watchable())
 

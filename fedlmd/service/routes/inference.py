@@ -19,8 +19,8 @@ from torch import Tensor
 from fedlmd.data import convert, to_pixels, to_unit_range
 from fedlmd.inference import Prediction, Predictor, Row, channels_last, gallery, heat_map, heated, png
 from fedlmd.release import VERDICT
-from fedlmd.service.contract import Refused
-from fedlmd.service.schema import ErrorBody, ExplanationBody, InferBody
+from fedlmd.service.contract import Host, Refused
+from fedlmd.service.schema import ErrorBody, ExplanationBody, InferBody, NearestBody
 from fedlmd.service.state import Service, ServiceOf
 
 router = APIRouter(tags=["inference"])
@@ -115,7 +115,7 @@ def infer_files(
     ]
     if chosen.explain:
         for number, body in enumerate(bodies):
-            body["explanation"] = explanation(predictor, images[number : number + 1], predictions[number])
+            body["explanation"] = explanation(service.host, predictor, images[number : number + 1], predictions[number])
     if watch and chosen.detector == VERDICT:
         # The reference is not counted: its sender states that it is known.
         service.host.observe(predictions[0], predictor.references[VERDICT].count, images[0].numpy().tobytes())
@@ -123,9 +123,11 @@ def infer_files(
     return predictions[0], {**bodies[0], "seconds": round(time.monotonic() - start, 4), **reference}
 
 
-def explanation(predictor: Predictor, image: Float[Tensor, "1 c h w"], prediction: Prediction) -> dict[str, Any]:
-    """What the detector computed, as pictures."""
-    seen = predictor.explain(image)
+def explanation(
+    host: Host, predictor: Predictor, image: Float[Tensor, "1 c h w"], prediction: Prediction
+) -> dict[str, Any]:
+    """What the detector computed, as pictures, and the node's own images nearest to the image."""
+    seen, nearest = predictor.explain(image), host.nearest(predictor, image)
     drawn = seen.redrawings
     body = ExplanationBody(
         redrawn_as=seen.redrawn_as,
@@ -135,7 +137,11 @@ def explanation(predictor: Predictor, image: Float[Tensor, "1 c h w"], predictio
         median=None if drawn is None else data_uri(to_pixels(drawn.median)),
         heat_map=data_uri(heat_map(seen.heat.numpy(), seen.brightest)),
         overlay=data_uri(heated(image[0], seen)),
-        overview=data_uri(gallery([Row(image[0], seen, prediction)])),
+        nearest=[
+            NearestBody(label=each.label, distance=round(each.distance, 4), image=data_uri(each.pixels))
+            for each in nearest
+        ],
+        overview=data_uri(gallery([Row(image[0], seen, prediction, nearest=nearest)])),
     )
     return body.model_dump()
 
