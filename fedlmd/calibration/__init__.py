@@ -1,11 +1,20 @@
 """Moments, sketches, conformal p-values, drift, class Gaussians. Needs numpy only."""
 
-from fedlmd.calibration.class_gaussians import DESCRIBED, GAUSSIANS, added, check_sums, gaussians, square, sums_by_class
+from fedlmd.calibration.class_gaussians import (
+    DESCRIBED,
+    GAUSSIANS,
+    THUMBNAILS,
+    added,
+    check_sums,
+    gaussians,
+    square,
+    sums_by_class,
+)
 from fedlmd.calibration.config import CalibrationConfig
 from fedlmd.calibration.conformal import ComparedImages, Reference, Verdict, decide, reference
 from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
 from fedlmd.calibration.drift_state import from_json, to_json
-from fedlmd.calibration.moments import CalibrationError, Moments, pool_moments
+from fedlmd.calibration.moments import RIGHT, THUMBNAIL_RIGHT, CalibrationError, Moments, pool_moments
 from fedlmd.calibration.promise import EVALUATION, PromiseCheck, check_scores, check_sketches, needed, too_few
 from fedlmd.calibration.repeats import IN_A_ROW, Repeats
 from fedlmd.calibration.sketch import LEVELS, Sketch, pool_sketches
@@ -18,6 +27,9 @@ __all__ = [
     "GAUSSIANS",
     "IN_A_ROW",
     "LEVELS",
+    "RIGHT",
+    "THUMBNAILS",
+    "THUMBNAIL_RIGHT",
     "CalibrationConfig",
     "CalibrationError",
     "ComparedImages",

@@ -15,8 +15,10 @@ Arrays = dict[str, np.ndarray]
 SUMS, GAUSSIANS = "sums.", "gaussians."
 """The prefixes of the arrays that workers send, and of those that a release holds."""
 
-DESCRIBED = "described-"
-"""What precedes these prefixes for a second set: of an encoder's descriptors rather than embeddings."""
+DESCRIBED, THUMBNAILS = "described-", "thumbnails-"
+"""What precedes these prefixes for further sets: of an encoder's descriptors, of the embeddings of thumbnails."""
+
+SETS = ("", DESCRIBED, THUMBNAILS)
 
 
 def sums_by_class(vectors: np.ndarray, labels: np.ndarray, classes: int, before: str = "") -> Arrays:
@@ -45,10 +47,13 @@ def sums_by_class(vectors: np.ndarray, labels: np.ndarray, classes: int, before:
 
 
 def check_sums(sums: Arrays) -> str | None:
-    """Why sums cannot be added to others, or None. There may be a second set, of descriptors."""
-    second = {name.removeprefix(DESCRIBED): array for name, array in sums.items() if name.startswith(DESCRIBED)}
-    reason = check_set({name: array for name, array in sums.items() if not name.startswith(DESCRIBED)})
-    return reason or (check_set(second) if second else None)
+    """Why sums cannot be added to others, or None. The set of embeddings must be there."""
+    further = [
+        {name.removeprefix(before): array for name, array in sums.items() if name.startswith(before)}
+        for before in SETS[1:]
+    ]
+    first = {name: array for name, array in sums.items() if not name.startswith(SETS[1:])}
+    return next((reason for part in (first, *filter(None, further)) if (reason := check_set(part))), None)
 
 
 def check_set(sums: Arrays) -> str | None:
@@ -78,7 +83,7 @@ def gaussians(sums: Arrays) -> Arrays:
         ``gaussians.counts`` (K,) and ``gaussians.means`` (K, D), float32; ``gaussians.covariances``
         (K, D (D + 1) / 2), the upper triangles in half precision. Of a class without vectors all are 0.
     """
-    sets = [before for before in ("", DESCRIBED) if before + SUMS + "counts" in sums]
+    sets = [before for before in SETS if before + SUMS + "counts" in sums]
     return {name: array for before in sets for name, array in gaussians_of(sums, before).items()}
 
 

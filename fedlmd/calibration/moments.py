@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+RIGHT, THUMBNAIL_RIGHT = "right", "thumbnail-right"
+"""Moments, beside those of the scores, of whether the label of a held-back image was told: by the classifier, and by
+its network of thumbnails."""
+
 
 class CalibrationError(ValueError):
     """Too few or broken scores to calibrate with."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from fedlmd.calibration import Moments
+from fedlmd.calibration import RIGHT, THUMBNAIL_RIGHT, Moments
 from fedlmd.choices import between, one_of
 from fedlmd.detection.lmd import FAST, LMDConfig
 from fedlmd.detection.one_step import OneStepConfig
@@ -26,8 +26,14 @@ LATENTS: dict[str, tuple[str, ...] | str] = {
 }
 """What "auto" stands for, by what the networks work on."""
 
+THUMBNAIL = "thumbnail"
+"""The detector that comes to both lists where the classifier gets thumbnails beside latents."""
+
+SMOOTHING = 0.02
+"""Share of errors that is added to both where they are compared, as few images are held back."""
+
 ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.5, 0.6, 0.7, 0.8))
-WEIGHTS_OF_LATENTS = {"descriptor": 0.5, "one-step": 0.5}
+WEIGHTS_OF_LATENTS = {"descriptor": 0.5, "one-step": 0.5, THUMBNAIL: 1.5}
 """What takes the place of the defaults on latents: chosen on other labels than those that results are given of."""
 
 
@@ -66,7 +72,7 @@ class DetectorConfig:
         for name in ("verdict", "calibrated"):
             if isinstance(value := getattr(self, name), str) and value != AUTO:
                 raise ValueError(f'{name} is {value!r}; it is a list of detectors or "auto"')
-        known = LATENTS["calibrated"] if isinstance(self.calibrated, str) else self.calibrated
+        known = (*LATENTS["calibrated"], THUMBNAIL) if isinstance(self.calibrated, str) else self.calibrated
         if not isinstance(self.verdict, str) and (not self.verdict or not set(self.verdict) <= set(known)):
             raise ValueError(f"verdict is {list(self.verdict)}; name one or more of {', '.join(known)}")
         between(self, 0, 1, "shrinkage", "descriptor_shrinkage", open_low=True)
@@ -75,15 +81,28 @@ class DetectorConfig:
             raise ValueError(f"weights is {self.weights}; each is above 0")
 
     def scaled(self, scale: Mapping[str, Moments]) -> dict[str, Moments]:
-        """The moments by which ``fuse`` standardises the verdict's scores, each std divided by its score's weight."""
-        weighted = {name: (scale[name], self.weights.get(name, 1.0)) for name in self.verdict}
+        """The moments by which ``fuse`` standardises the verdict's scores, each std divided by its score's weight.
+
+        The weight of "thumbnail" is smaller the more often labels are told wrongly by thumbnails, see ``competence``.
+        """
+        weights = {name: self.weights.get(name, 1.0) for name in self.verdict}
+        if THUMBNAIL in weights and {RIGHT, THUMBNAIL_RIGHT} <= scale.keys():
+            weights[THUMBNAIL] *= competence(scale[RIGHT].mean, scale[THUMBNAIL_RIGHT].mean)
+        weighted = {name: (scale[name], weight) for name, weight in weights.items()}
         return {name: replace(moments, std=moments.std / weight) for name, (moments, weight) in weighted.items()}
 
-    def chosen(self, *, latents: bool) -> DetectorConfig:
-        """The same without "auto"; ``latents`` says whether the networks work on an encoder's latents or on images."""
+    def chosen(self, *, latents: bool, thumbnails: bool = False) -> DetectorConfig:
+        """The same without "auto".
+
+        Args:
+            latents: whether the networks work on an encoder's latents or on images.
+            thumbnails: whether the classifier gets thumbnails beside latents.
+        """
         given: dict[str, Any] = {
             name: value for name, value in (LATENTS if latents else IMAGES).items() if getattr(self, name) == AUTO
         }
+        if thumbnails:
+            given |= {name: (*given[name], THUMBNAIL) for name in ("verdict", "calibrated") if name in given}
         if "calibrated" in given and not isinstance(self.verdict, str):
             given["calibrated"] = tuple(dict.fromkeys([*given["calibrated"], *self.verdict]))
         if latents and self.one_step == OneStepConfig():
@@ -91,3 +110,15 @@ class DetectorConfig:
         if latents and isinstance(self.verdict, str) and not self.weights:
             given["weights"] = WEIGHTS_OF_LATENTS
         return replace(self, **given)
+
+
+def competence(right: float, thumbnail_right: float) -> float:
+    """How much thumbnails tell of the labels, beside all that the classifier gets: the ratio of the errors, at most 1.
+
+    Where thumbnails show too little to tell the known labels, they do not tell unknown ones either.
+
+    Args:
+        right: share of held-back images whose label the classifier tells, in [0, 1].
+        thumbnail_right: share whose label the network of thumbnails tells.
+    """
+    return min(1.0, (1 - right + SMOOTHING) / (1 - thumbnail_right + SMOOTHING))

@@ -62,6 +62,9 @@ class Classifier(Protocol):
     def stages_embedding(self, images: Float[Tensor, "b c h w"], /) -> Float[Tensor, "b _e"]:
         """The pooled feature maps of every stage."""
 
+    def thumbnail_embedding(self, images: Float[Tensor, "b c h w"], /) -> Float[Tensor, "b _e"]:
+        """The embedding of the thumbnails beside latents, scaled to unit length."""
+
     def maps(self, images: Float[Tensor, "b c h w"], /) -> Sequence[Float[Tensor, "b _c _h _w"]]:
         """Feature maps of every stage, finest first."""
 
@@ -83,6 +86,7 @@ class DetectorInputs:
         descriptors: latents to an encoder's descriptors; None without an encoder.
         channels: of the latents that the networks work on; None for all.
         described: Gaussians of known images' descriptors; None before they were fitted, and without an encoder.
+        thumbnails: Gaussians of the embeddings of known images' thumbnails; None where there are none.
         workers: each worker's denoiser, where detectors are combined rather than denoisers; see ``Union``.
     """
 
@@ -97,11 +101,12 @@ class DetectorInputs:
         descriptors: Features | None = None,
         channels: int | None = None,
         described: ClassGaussians | None = None,
+        thumbnails: ClassGaussians | None = None,
         workers: Sequence[WorkerDenoiser] = (),
     ) -> None:
         self.config, self.schedule, self.denoiser = config, schedule, denoiser
         self.classifier, self.gaussians = classifier, gaussians
-        self.descriptors, self.described = descriptors, described
+        self.descriptors, self.described, self.thumbnails = descriptors, described, thumbnails
         self.workers = tuple(workers)
         self.embedding = LastCallCache[Tensor](classifier.embedding)
         self.maps = LastCallCache[Tensor](lambda latents: latents if channels is None else latents[:, :channels])

@@ -87,7 +87,8 @@ def class_gaussians(weights: Mapping[str, Any], before: str = "") -> ClassGaussi
 
     Args:
         weights: of the release.
-        before: what precedes their names: "" for embeddings, ``fedlmd.calibration.DESCRIBED`` for descriptors.
+        before: what precedes their names: "" for embeddings, ``fedlmd.calibration.DESCRIBED`` for descriptors,
+            ``THUMBNAILS`` for the embeddings of thumbnails.
 
     Raises:
         ValueError: when some are missing or broken, or do not fit each other.

@@ -38,6 +38,13 @@ def descriptor(inputs: DetectorInputs) -> Detector:
     return Mahalanobis(lambda latents: read(latents) * scale, gaussians, inputs.config.descriptor_shrinkage)
 
 
+def thumbnail(inputs: DetectorInputs) -> Detector:
+    """The Mahalanobis distance of the embedding of the thumbnail beside latents."""
+    if inputs.thumbnails is None:
+        raise ValueError("the detector 'thumbnail' needs a classifier of thumbnails, and the Gaussians of known ones")
+    return Mahalanobis(inputs.classifier.thumbnail_embedding, inputs.thumbnails, inputs.config.shrinkage)
+
+
 def one_step(inputs: DetectorInputs) -> Detector:
     """One-step denoising."""
     config = inputs.config.one_step
@@ -66,6 +73,7 @@ DETECTORS: Registry[DetectorBuilder] = Registry(
         "energy": lambda inputs: Energy(inputs.logits),
         "mahalanobis": mahalanobis,
         "descriptor": descriptor,
+        "thumbnail": thumbnail,
         "one-step": one_step,
         "lmd": lmd,
     },
@@ -75,7 +83,7 @@ DENOISING = ("one-step", "lmd")
 """The detectors that use the denoiser. Where every worker keeps its own, their scores are standardised for each."""
 
 
-OF_LATENTS = ("descriptor",)
+OF_LATENTS = ("descriptor", "thumbnail")
 """The detectors that get latents whole; the others get the part that the networks work on."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fedlmd.calibration import DESCRIBED, Moments
+from fedlmd.calibration import DESCRIBED, THUMBNAILS, Moments
 from fedlmd.detection import (
     DENOISING,
     LMD,
@@ -34,9 +34,9 @@ def detector_inputs(settings: Settings, networks: Networks, weights: Mapping[str
     Raises:
         ValueError: when the Gaussians are broken.
     """
-    given = [class_gaussians(weights or {}, before) for before in ("", DESCRIBED)]
+    given = [class_gaussians(weights or {}, before) for before in ("", DESCRIBED, THUMBNAILS)]
     device = networks.device
-    gaussians, described = (each and ClassGaussians(*(part.to(device) for part in each)) for each in given)
+    gaussians, described, thumbnails = (each and ClassGaussians(*(part.to(device) for part in each)) for each in given)
     schedule = settings.noise
     union = settings.federation.merge == "union"
     return DetectorInputs(
@@ -48,6 +48,7 @@ def detector_inputs(settings: Settings, networks: Networks, weights: Mapping[str
         descriptors=partial(descriptors, config=settings.encoder) if settings.has_latents else None,
         channels=settings.encoder.channels if settings.has_latents else None,
         described=described,
+        thumbnails=thumbnails,
         workers=worker_denoisers(networks.denoiser) if union and isinstance(networks.denoiser, Ensemble) else (),
     )
 

@@ -2,12 +2,12 @@
 
 from fedlmd.models.classifier import CNN, Classifier, ClassifierConfig, turned
 from fedlmd.models.committee import Committee
-from fedlmd.models.config import CONTINUING, ModelConfig
+from fedlmd.models.config import CONTINUING, WITH_THUMBNAIL, ModelConfig
 from fedlmd.models.denoiser import DenoiserConfig, DenoiserNetwork, UNet
 from fedlmd.models.encoders import LEADING, EncoderConfig, EncoderError, load_encoder, shape
 from fedlmd.models.ensemble import Ensemble
 from fedlmd.models.last_blocks import LastBlocks
-from fedlmd.models.latents import LIMIT, LatentEncoder, descriptors
+from fedlmd.models.latents import LIMIT, LatentEncoder, cells_to_pixels, descriptors, pixels_to_cells
 from fedlmd.models.networks import Networks, NetworksConfig, build
 from fedlmd.models.registry import DENOISERS
 
@@ -17,6 +17,7 @@ __all__ = [
     "DENOISERS",
     "LEADING",
     "LIMIT",
+    "WITH_THUMBNAIL",
     "Classifier",
     "ClassifierConfig",
     "Committee",
@@ -32,8 +33,10 @@ __all__ = [
     "NetworksConfig",
     "UNet",
     "build",
+    "cells_to_pixels",
     "descriptors",
     "load_encoder",
+    "pixels_to_cells",
     "shape",
     "turned",
 ]

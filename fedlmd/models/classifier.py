@@ -32,6 +32,8 @@ class ClassifierConfig:
             of a label's shape than distinguishes the labels, which improves the detection of unseen labels.
         head: the last layer is "fixed" as it begins, or "learned".
         network: a name of ``fedlmd.models.CLASSIFIERS``.
+        thumbnail: height and width of the thumbnail that the last of the ``channels`` hold, see ``LatentEncoder``, in
+            pixels; 0 where they hold none.
     """
 
     image_size: int = 28
@@ -43,6 +45,7 @@ class ClassifierConfig:
     views: int = 4
     head: Literal["fixed", "learned"] = "fixed"
     network: str = "cnn"
+    thumbnail: int = 0
 
     def __post_init__(self) -> None:
         if not self.widths or any(width % 8 or width < 8 for width in self.widths):
@@ -50,6 +53,7 @@ class ClassifierConfig:
         if self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} must be a multiple of {self.patch}")
         between(self, 2, math.inf, "classes")
+        between(self, 0, math.inf, "thumbnail")
         if self.views not in (1, 4):
             raise ValueError(f"views is {self.views}; it is 1 (upright) or 4 (turned)")
 
@@ -69,6 +73,8 @@ class Classifier(nn.Module, ABC):
     """
 
     head: nn.Linear
+    rate_share: float = 1.0
+    """Share of the learning rate that its weights have."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -111,13 +117,26 @@ class Classifier(nn.Module, ABC):
         logits: Tensor = self.head(self.dropout(pooled))
         return logits.reshape(-1, self.config.classes, self.config.views)
 
-    def training_logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "m b k"]:
-        """Logits of upright images by each network that has a loss of its own; here there is one."""
-        return self.logits(self.embedding(images))[None]
+    @property
+    def latent_channels(self) -> int:
+        """Channels without those of a thumbnail."""
+        return self.config.channels - 3 * (self.config.thumbnail // self.config.image_size) ** 2
+
+    def members(self, images: Float[Tensor, "b c h w"]) -> list[tuple[Classifier, Tensor]]:
+        """The networks that have a loss of their own, and what each gets of the images; here there is one."""
+        return [(self, images)]
 
     def unit_length(self, embedding: Float[Tensor, "b _e"]) -> Float[Tensor, "b _e"]:
         """Embeddings scaled to unit length."""
         return F.normalize(embedding)
+
+    def of_thumbnails(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b _e"], Float[Tensor, "b k"]]:
+        """The embedding of thumbnails, scaled to unit length, and their logits. Raises ValueError without any."""
+        raise ValueError(f"this classifier gets no thumbnails, the {images.shape[1]} channels are those of the image")
+
+    def thumbnail_embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
+        """The first of ``of_thumbnails``."""
+        return self.of_thumbnails(images)[0]
 
     def follow(self, mean: Float[Tensor, " d"], projection: Float[Tensor, "c d"]) -> None:
         """Take the whitening of the encoder whose latents the classifier gets; most classifiers need none of it."""

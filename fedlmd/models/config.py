@@ -22,6 +22,9 @@ LATENTS: dict[str, Any] = PIXELS | {"views": 1, "head": "learned"}
 CONTINUING = ("blocks", "cnn+blocks")
 """Classifiers that have the blocks behind the maps of the encoder "efficientnet-lite0"; they know one view."""
 
+WITH_THUMBNAIL = ("cnn+blocks",)
+"""Classifiers that get a thumbnail of the image beside its latents."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -72,4 +75,6 @@ class ModelConfig:
         values = dict(LATENTS if latents else PIXELS)
         if continues and self.views in (AUTO, 1):
             values["classifier_network"] = "cnn+blocks"
+        if self.classifier_network in CONTINUING:
+            values["views"] = 1
         return replace(self, **{name: value for name, value in values.items() if getattr(self, name) == AUTO})

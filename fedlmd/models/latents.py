@@ -23,10 +23,11 @@ NONE = ("auto", "pixels")
 
 @final
 class LatentEncoder:
-    """Images to latents (B, C + E, h, w): C channels that the networks work on, then E that hold the descriptor.
+    """Images to latents (B, C + T + E, h, w): the whitened maps, a thumbnail for the classifier, and the descriptor.
 
-    The descriptor are the means of all D features over the cells, standardised; it fills the last channels row by row.
-    The C channels are the whitened features of the cells.
+    The C channels, which both networks work on, are the whitened features of the cells. The T channels hold the
+    thumbnail, where the encoder's configuration has one: each cell its square of pixels. The descriptor are the means
+    of all D features over the cells, standardised; it fills the last channels row by row.
 
     Args:
         config: of the encoder, which is loaded when it is first needed.
@@ -62,7 +63,7 @@ class LatentEncoder:
 
     @torch.no_grad()
     def maps(self, images: Float[Tensor, "b c h w"]) -> Float16[Tensor, "b _d _h _w"]:
-        """The encoder's maps, in half precision.
+        """The encoder's maps, and behind them the thumbnail's channels, in half precision.
 
         Raises:
             EncoderError: the encoder cannot be loaded, is another than the run's, or its maps have another form.
@@ -74,7 +75,10 @@ class LatentEncoder:
         half = maps.half()
         if not torch.compiler.is_exporting() and not torch.isfinite(half).all():
             raise EncoderError("the encoder's maps exceed half precision; choose another of its layers")
-        return half
+        if not self.config.thumbnail_channels:
+            return half
+        thumbnails = F.adaptive_avg_pool2d(images, self.config.thumbnail)
+        return torch.cat([half, pixels_to_cells(thumbnails, self.config.side).half()], dim=1)
 
     @torch.no_grad()
     def whitened(self, maps: Float16[Tensor, "b _d h w"]) -> Float16[Tensor, "b _c h w"]:
@@ -86,9 +90,11 @@ class LatentEncoder:
         if self.whitening is None:
             raise EncoderError("the whitening of the encoder's maps is missing in these weights")
         mean, projection, deviation = (part.to(maps.device) for part in self.whitening)
-        centred = maps.float().movedim(1, -1) - mean
+        features = self.config.features
+        centred = maps[:, :features].float().movedim(1, -1) - mean
         channels = (centred @ projection.T).movedim(-1, 1).clamp(-LIMIT, LIMIT)
-        return torch.cat([channels, packed(centred.mean((1, 2)) / deviation, maps.shape[2:])], dim=1).half()
+        described = packed(centred.mean((1, 2)) / deviation, maps.shape[2:])
+        return torch.cat([channels, maps[:, features:].float(), described], dim=1).half()
 
 
 def packed(descriptors: Float[Tensor, "b d"], cells: Sequence[int]) -> Float[Tensor, "b _e h w"]:
@@ -100,4 +106,14 @@ def packed(descriptors: Float[Tensor, "b d"], cells: Sequence[int]) -> Float[Ten
 
 def descriptors(latents: Float[Tensor, "b _c h w"], config: EncoderConfig) -> Float[Tensor, "b d"]:
     """The descriptors that latents hold."""
-    return latents[:, config.channels :].flatten(1)[:, : config.features]
+    return latents[:, config.channels + config.thumbnail_channels :].flatten(1)[:, : config.features]
+
+
+def pixels_to_cells(images: Float[Tensor, "b c s s"], side: int) -> Float[Tensor, "b _d h w"]:
+    """Images as channels of ``side`` rows and columns: each cell has its square of pixels."""
+    return F.pixel_unshuffle(images, images.shape[-1] // side)
+
+
+def cells_to_pixels(channels: Float[Tensor, "b d h w"], size: int) -> Float[Tensor, "b _c s s"]:
+    """The images of ``size`` pixels that ``pixels_to_cells`` made channels of."""
+    return F.pixel_shuffle(channels, size // channels.shape[-1])

@@ -20,6 +20,9 @@ SMALL, LARGE = 28, 64
 CHANNELS = 64
 """Channels after whitening of encoders that have no default, where their maps have so many."""
 
+THUMBNAIL = 4
+"""Pixels of a thumbnail's side for each cell, with the encoder for photographs."""
+
 SMALLEST = 96
 """Side from which on an encoder has enough cells, in pixels."""
 
@@ -80,8 +83,17 @@ def measured(config: EncoderConfig, rules: PixelRules) -> EncoderConfig:
     channels = config.channels or min(used, LEADING if usual else CHANNELS)
     if channels > used:
         raise EncoderError(f"encoder.channels is {channels}, but the maps have {used}; take {used} at most")
-    chosen = replace(config, leading=leading, channels=channels)
-    return replace(chosen, digest=encoder.digest, features=features, side=height)
+    if config.thumbnail > 0 and not usual:
+        raise EncoderError(
+            f"encoder.thumbnail is {config.thumbnail}; only the classifier behind the encoder {PHOTOGRAPHS!r} with its "
+            "default layers gets a thumbnail, set it to 0"
+        )
+    thumbnail = (THUMBNAIL * height if usual else 0) if config.thumbnail < 0 else config.thumbnail
+    chosen = replace(config, leading=leading, channels=channels, thumbnail=thumbnail)
+    try:
+        return replace(chosen, digest=encoder.digest, features=features, side=height)
+    except ValueError as error:
+        raise EncoderError(f"encoder.{error}") from None
 
 
 def is_usual(config: EncoderConfig) -> bool:

@@ -20,6 +20,7 @@ from fedlmd.federation.config import FederationConfig
 from fedlmd.models import (
     CONTINUING,
     LIMIT,
+    WITH_THUMBNAIL,
     ClassifierConfig,
     DenoiserConfig,
     EncoderConfig,
@@ -105,12 +106,14 @@ class Settings:
             "patch": inputs[2],
         }
         head: dict[str, Any] = {"widths": models.classifier, "views": models.views, "head": models.head}
+        if models.classifier_network in WITH_THUMBNAIL and encoder.thumbnail_channels:
+            head |= {"channels": encoder.channels + encoder.thumbnail_channels, "thumbnail": encoder.thumbnail}
         options = dict(models.denoiser_options)
         if options:  # a network of another package may need the run's noise levels
             options["alphas_cumprod"] = self.noise.alphas_cumprod.tolist()
         unet: dict[str, Any] = {"widths": models.denoiser, "blocks": models.blocks, "options": options}
         return NetworksConfig(
-            ClassifierConfig(**shape, **head, network=models.classifier_network),
+            ClassifierConfig(**(shape | head), network=models.classifier_network),
             DenoiserConfig(**shape, **unet, network=models.denoiser_network),
             self.seed,
             encoder,
@@ -119,7 +122,7 @@ class Settings:
     @property
     def detectors(self) -> DetectorConfig:
         """The detectors' settings without "auto"."""
-        return self.detector.chosen(latents=self.has_latents)
+        return self.detector.chosen(latents=self.has_latents, thumbnails=self.networks.classifier.thumbnail > 0)
 
     @property
     def has_latents(self) -> bool:
@@ -165,11 +168,10 @@ class Settings:
         }
         latents = encoder.side > 0
         fixed["models"] = self.models.chosen(latents=latents, continues=latents and is_usual(encoder))
-        fixed["detector"] = self.detector.chosen(latents=latents)
         if latents:
             fixed |= {part: for_latents(part, self.training_of(part)) for part in IMAGES}
         settings = replace(self, **fixed)
-        return settings, (*said, *choice.notes)
+        return replace(settings, detector=settings.detectors), (*said, *choice.notes)
 
     @property
     def is_resolved(self) -> bool:

@@ -2,13 +2,14 @@
 
 from fedlmd.training.augmentation import AugmentationConfig
 from fedlmd.training.defaults import IMAGES, for_latents
-from fedlmd.training.evaluation import Evaluation, evaluate, evaluate_images
+from fedlmd.training.evaluation import Classify, Evaluation, evaluate, evaluate_images
 from fedlmd.training.fitting import fit_classifier, fit_denoiser
 from fedlmd.training.loop import TrainingConfig
 
 __all__ = [
     "IMAGES",
     "AugmentationConfig",
+    "Classify",
     "Evaluation",
     "TrainingConfig",
     "evaluate",

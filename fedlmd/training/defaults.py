@@ -25,7 +25,13 @@ IMAGES = {
 
 LATENTS = {
     "classifier": TrainingConfig(
-        AUTO, passes=8.0, fewest=240, most=1000, batch_size=32, augmentation=AugmentationConfig(mirror=True, noise=0.4)
+        AUTO,
+        passes=8.0,
+        fewest=240,
+        most=1000,
+        batch_size=32,
+        augmentation=AugmentationConfig(mirror=True, noise=0.4),
+        thumbnails=AugmentationConfig(12.0, 0.12, 0.12, 0.025, mirror=True),
     ),
     "denoiser": TrainingConfig(AUTO, batch_size=32, augmentation=AugmentationConfig(mirror=True)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from fedlmd.diffusion import Schedule
 from fedlmd.models import Classifier, DenoiserNetwork
 from fedlmd.progress import Progress
 from fedlmd.training.loop import TrainingConfig, batches, train
-from fedlmd.training.objectives import Objective, classification, denoising, proximal
+from fedlmd.training.objectives import Batch, Objective, classification, denoising, proximal
 
 
 def fit_classifier(
@@ -29,9 +30,13 @@ def fit_classifier(
         mu: strength of FedProx's pull towards the weights at the start (Li et al. 2020, eq. 2).
     """
     generator = torch.Generator().manual_seed(seed)
-    objective = classification(config.label_smoothing, views=classifier.config.views, generator=generator)
+    # A run on latents has few steps, so that thumbnails are shown in all their views.
+    shown = 4 if classifier.config.thumbnail else 2
+    views = classifier.config.views
+    objective = classification(config.label_smoothing, views=views, shown=shown, generator=generator)
     objective = proximal(objective, mu, classifier)
-    return fit("classifier", classifier, objective, images, config, span, generator)
+    data = batches(images.pixels, images.labels, config, generator, classifier.config.thumbnail)
+    return fit("classifier", classifier, objective, data, of_images(config, images), span, seed)
 
 
 def fit_denoiser(
@@ -49,27 +54,31 @@ def fit_denoiser(
     classes = denoiser.config.classes
     objective = denoising(schedule, classes, label_dropout=config.label_dropout, generator=generator)
     objective = proximal(objective, mu, denoiser)
-    return fit("denoiser", denoiser, objective, images, config, span, generator)
+    data = batches(images.pixels, images.labels, config, generator)
+    return fit("denoiser", denoiser, objective, data, of_images(config, images), span, seed)
+
+
+def of_images(config: TrainingConfig, images: LabelledImages) -> TrainingConfig:
+    """The configuration with the number of steps that suits so many images."""
+    return replace(config, steps=config.steps_for(len(images)))
 
 
 def fit(
     stage: str,
     network: nn.Module,
     objective: Objective,
-    images: LabelledImages,
+    data: Iterator[Batch],
     config: TrainingConfig,
     span: range,
-    generator: torch.Generator,
+    seed: int,
 ) -> Iterator[Progress]:
-    """Train a network in place; yields its loss after every step. The generator's seed is dropout's, too."""
+    """Train a network in place; yields its loss after every step. The seed is dropout's."""
     if not span:
         return
-    data = batches(images.pixels, images.labels, config, generator)
     loss = 0.0
-    total = config.steps_for(len(images))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())  # dropout draws from torch's own generator
-        steps = train(network, objective, data, config, first=span.start, steps=len(span), total=total)
+        torch.manual_seed(seed)  # dropout draws from torch's own generator
+        steps = train(network, objective, data, config, first=span.start, steps=len(span))
         for done, step in enumerate(steps, start=1):
             # The loss of a single step is noisy; reported is the mean of about the last twenty.
             loss = step.loss if done == 1 else 0.95 * loss + 0.05 * step.loss

@@ -33,25 +33,31 @@ def classification(
 ) -> Objective:
     """Cross-entropy in nats of the label, or of label and view together (Lee, Hwang & Shin 2020, eq. 4).
 
+    Of a classifier that has several members each has its own loss, as they would otherwise rely on each other; the
+    result is the mean.
+
     Args:
         smoothing: label smoothing in [0, 1) (Szegedy et al. 2016).
-        views: views that the model's ``joint`` distinguishes; with 1 the model itself gives the logits.
+        views: views that the model's ``joint`` distinguishes; with 1 the model itself gives the logits. A classifier's
+            configuration says it instead.
         shown: views of each image per step, drawn anew each time.
         generator: draws the views.
     """
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def of_one(model: nn.Module, views: int, batch: Batch) -> Tensor:
         if views == 1:
-            # Of several networks each has its own loss: they would otherwise rely on each other.
-            several = (
-                model.training_logits(batch.images) if isinstance(model, Classifier) else model(batch.images)[None]
-            )
-            labels = batch.labels.repeat(len(several))
-            return F.cross_entropy(several.flatten(0, 1).float(), labels, label_smoothing=smoothing)
+            return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=smoothing)
         drawn = torch.randperm(views, generator=generator)[:shown].tolist()
         logits = model.joint(torch.cat([turned(batch.images, view) for view in drawn]))  # type: ignore[operator]
         targets = torch.cat([batch.labels * views + view for view in drawn])
         return F.cross_entropy(logits.flatten(1).float(), targets, label_smoothing=smoothing)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        if not isinstance(model, Classifier):
+            return of_one(model, views, batch)
+        members = model.members(batch.images)
+        losses = [of_one(member, member.config.views, Batch(part, batch.labels)) for member, part in members]
+        return torch.stack(losses).mean()
 
     return loss
 

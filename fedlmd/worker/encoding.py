@@ -113,7 +113,7 @@ class Encoding:
         """The latents of an image whose maps are stored."""
         data = None if self.store is None else self.store.get(self.key(raw))
         config = self.encoder.config
-        shape = (config.features, config.side, config.side)
+        shape = (config.features + config.thumbnail_channels, config.side, config.side)
         if data is None or len(data) != 2 * int(np.prod(shape)):
             return None
         maps = torch.from_numpy(np.frombuffer(data, np.float16).reshape(shape).copy())
@@ -130,7 +130,7 @@ class Encoding:
     def finished(self, maps: Float16[Tensor, "b d h w"]) -> Float16[Tensor, "b _c _h _w"]:
         """The latents of maps; every second row and column of the maps where the whitening is not known."""
         if self.encoder.whitening is None:
-            return maps[:, :, ::SPARSE, ::SPARSE].contiguous()
+            return maps[:, : self.encoder.config.features, ::SPARSE, ::SPARSE].contiguous()
         return self.encoder.whitened(maps)
 
     def key(self, raw: Raw) -> bytes:
@@ -147,5 +147,7 @@ class Encoding:
 
 def identity(config: EncoderConfig, rules: PixelRules) -> bytes:
     """What the maps of an image depend on beside the image."""
-    encoder = {name: getattr(config, name) for name in ("name", "model", "layers", "digest", "features", "side")}
+    encoder = {
+        name: getattr(config, name) for name in ("name", "model", "layers", "digest", "features", "side", "thumbnail")
+    }
     return json.dumps([encoder, asdict(rules)], sort_keys=True).encode()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from fedlmd.calibration import DESCRIBED, added, cell_sums, sums_by_class
+from fedlmd.calibration import DESCRIBED, THUMBNAILS, added, cell_sums, sums_by_class
 from fedlmd.data import LabelledImages, some
-from fedlmd.detection import gaussian_features
+from fedlmd.detection import Features, gaussian_features
 from fedlmd.models import DenoiserNetwork, Networks, descriptors
 from fedlmd.progress import Progress
 from fedlmd.release import Weights
@@ -35,6 +35,8 @@ def fit_part(
         return fit_classifier(networks.classifier, training, settings.classifier, span, seed=seed, mu=mu)
     if not isinstance(networks.denoiser, DenoiserNetwork):
         raise ValueError("an ensemble of workers' denoisers cannot be trained further")
+    channels = networks.denoiser.config.channels  # a thumbnail is the classifier's alone
+    training = LabelledImages(training.pixels[:, :channels], training.labels, training.names)
     schedule, config = settings.noise, settings.denoiser
     return fit_denoiser(networks.denoiser, training, config, span, schedule=schedule, seed=seed, mu=mu)
 
@@ -50,7 +52,7 @@ def update_norms(changed: Weights) -> dict[str, float]:
 
 @torch.inference_mode()
 def embedding_sums(settings: Settings, networks: Networks, images: WorkerImages) -> Weights:
-    """Sums by class over the L2-normalised embeddings of training images, and over their descriptors.
+    """Sums by class over the embeddings of training images, and over those of their thumbnails and their descriptors.
 
     See ``fedlmd.calibration.sums_by_class``.
     """
@@ -58,8 +60,13 @@ def embedding_sums(settings: Settings, networks: Networks, images: WorkerImages)
     labels, classes = described.labels.numpy(), len(settings.labels)
     embed = gaussian_features(settings.detectors, networks.classifier)
     batches = torch.split(of_networks(described, settings).images(), 500)
-    vectors = torch.cat([embed(batch.to(networks.device)).cpu() for batch in batches])
-    sums = sums_by_class(vectors.numpy(), labels, classes)
+
+    def vectors(features: Features) -> np.ndarray:
+        return torch.cat([features(batch.to(networks.device)).cpu() for batch in batches]).numpy()
+
+    sums = sums_by_class(vectors(embed), labels, classes)
+    if settings.networks.classifier.thumbnail:
+        sums |= sums_by_class(vectors(networks.classifier.thumbnail_embedding), labels, classes, THUMBNAILS)
     if settings.has_latents:
         read = descriptors(described.images(), settings.encoder)
         sums |= sums_by_class(read.numpy(), labels, classes, DESCRIBED)
@@ -67,10 +74,10 @@ def embedding_sums(settings: Settings, networks: Networks, images: WorkerImages)
 
 
 def of_networks(images: LabelledImages, settings: Settings) -> LabelledImages:
-    """The part of latents that the networks work on; images without an encoder whole."""
+    """The part of latents that the classifier gets; images without an encoder whole."""
     if not settings.has_latents:
         return images
-    return LabelledImages(images.pixels[:, : settings.encoder.channels], images.labels, images.names)
+    return LabelledImages(images.pixels[:, : settings.networks.classifier.channels], images.labels, images.names)
 
 
 def sums_over_cells(images: WorkerImages) -> Weights:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fedlmd.calibration.class_gaussians import added, check_sums, gaussians, square, sums_by_class
+from fedlmd.calibration.class_gaussians import SETS, added, check_sums, gaussians, square, sums_by_class
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(60, 5)) @ RNG.normal(size=(5, 5)) + 2
@@ -58,3 +58,18 @@ def test_sums_that_cannot_be_added_are_refused(name, array, message):
     reason = check_sums({key: array for key, array in sums.items() if array is not None})
     assert reason is not None
     assert re.search(message, reason)
+
+
+def test_further_sets_are_kept_apart_and_checked():
+    sets = [sums_by_class(VECTORS[:, :size], LABELS, 3, before) for size, before in zip((5, 3, 2), SETS, strict=True)]
+    sums = sets[0] | sets[1] | sets[2]
+    assert check_sums(sums) is None
+    result = gaussians(added([sums, sums]))
+    for size, before in zip((5, 3, 2), SETS, strict=True):
+        alone = gaussians(added([sums_by_class(VECTORS[:, :size], LABELS, 3)] * 2))
+        for name, array in alone.items():
+            assert np.array_equal(result[before + name], array)
+    for before in SETS:
+        broken = {**sums, f"{before}sums.counts": np.array([1, -1, 1], np.float32)}
+        assert "must not be below 0" in check_sums(broken)
+    assert "sums are" in check_sums(sets[1] | sets[2])

@@ -86,7 +86,8 @@ def test_logits_are_the_means_of_both_and_the_cnn_has_the_leading_channels():
     classifier = committee()
     both = [classifier.cnn(LATENTS[:, :64]), classifier.last_blocks(LATENTS)]
     torch.testing.assert_close(classifier(LATENTS), torch.stack(both).mean(0))
-    torch.testing.assert_close(classifier.training_logits(LATENTS), torch.stack(both))
+    members = [member(part) for member, part in classifier.members(LATENTS)]
+    torch.testing.assert_close(torch.stack(members), torch.stack(both))
     assert classifier.joint(LATENTS).shape == (4, 3, 1)
     assert [maps.shape[1] for maps in classifier.maps(LATENTS)] == [8, 16]
 
@@ -104,7 +105,7 @@ def test_both_contribute_alike_to_distances():
 def test_each_has_its_own_loss():
     classifier, labels = committee(), torch.tensor([0, 1, 2, 0])
     loss = classification()(classifier, Batch(LATENTS, labels))
-    alone = [F.cross_entropy(logits, labels) for logits in classifier.training_logits(LATENTS)]
+    alone = [F.cross_entropy(member(part), labels) for member, part in classifier.members(LATENTS)]
     torch.testing.assert_close(loss, torch.stack(alone).mean())
 
 
@@ -120,3 +121,50 @@ def test_networks_give_the_blocks_the_runs_whitening():
     inverse = first.classifier.last_blocks.unwhiten[:, :, 0, 0]
     torch.testing.assert_close(inverse @ projection[:, :112], torch.eye(112), atol=1e-4, rtol=0)
     torch.testing.assert_close(first.classifier(LATENTS), again.classifier(LATENTS))
+
+
+WITH_THUMBNAIL = ClassifierConfig(**(vars(CONFIG) | {"channels": 112 + 48, "thumbnail": 40}))
+
+
+def test_the_third_member_gets_the_thumbnail_and_the_others_do_not():
+    classifier = Committee(WITH_THUMBNAIL).eval()
+    pixels = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    images = torch.cat([LATENTS, F.pixel_unshuffle(pixels, 4)], dim=1)
+    (cnn, leading), (blocks, latents), (small, thumbnails) = classifier.members(images)
+    assert torch.equal(thumbnails, pixels)
+    assert torch.equal(latents, LATENTS)
+    assert torch.equal(leading, LATENTS[:, :64])
+    assert small.config.views == 4
+    # Predictions and embeddings are those of latents, with a thumbnail beside them or without.
+    torch.testing.assert_close(classifier(images), torch.stack([cnn(leading), blocks(latents)]).mean(0))
+    torch.testing.assert_close(classifier(LATENTS), classifier(images))
+    torch.testing.assert_close(classifier.stages_embedding(LATENTS), classifier.stages_embedding(images))
+    embedding, logits = classifier.of_thumbnails(images)
+    torch.testing.assert_close(embedding, F.normalize(small.embedding(pixels).reshape(4, 4, 16).mean(1)))
+    torch.testing.assert_close(logits, small(pixels))
+    assert torch.equal(classifier.thumbnail_embedding(images), embedding)
+
+
+def test_the_member_of_thumbnails_learns_views_and_labels_together():
+    classifier, labels = Committee(WITH_THUMBNAIL).eval(), torch.tensor([0, 1, 2, 0])
+    images = torch.cat([LATENTS, torch.rand(4, 48, 10, 10, generator=torch.Generator().manual_seed(3))], dim=1)
+    loss = classification(generator=torch.Generator().manual_seed(5))(classifier, Batch(images, labels))
+    drawn = torch.randperm(4, generator=torch.Generator().manual_seed(5))[:2].tolist()
+    *others, (small, thumbnails) = classifier.members(images)
+    joint = small.joint(torch.cat([torch.rot90(thumbnails, view, (2, 3)) for view in drawn])).flatten(1)
+    of_small = F.cross_entropy(joint, torch.cat([labels * 4 + view for view in drawn]))
+    alone = [F.cross_entropy(member(part), labels) for member, part in others]
+    torch.testing.assert_close(loss, torch.stack([*alone, of_small]).mean())
+
+
+def test_a_classifier_without_thumbnails_says_so():
+    for classifier in (committee(), LastBlocks(CONFIG)):
+        with pytest.raises(ValueError, match="gets no thumbnails"):
+            classifier.of_thumbnails(LATENTS)
+
+
+def test_thumbnails_are_learnt_at_twice_the_rate():
+    classifier = Committee(WITH_THUMBNAIL)
+    groups = parameter_groups(classifier)
+    assert [group["share"] for group in groups] == [0.25, 1.0, 2.0]
+    assert {id(each) for each in groups[2]["params"]} == {id(each) for each in classifier.small.parameters()}

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from fedlmd.calibration import cell_sums, whitening
-from fedlmd.models import EncoderConfig, EncoderError, LatentEncoder, descriptors, load_encoder
+from fedlmd.models import (
+    EncoderConfig,
+    EncoderError,
+    LatentEncoder,
+    cells_to_pixels,
+    descriptors,
+    load_encoder,
+    pixels_to_cells,
+)
 from tests.tiny_encoder import Cells, write_encoder
 
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -80,3 +88,20 @@ def test_another_file_of_the_same_name_is_refused(config):
     other = EncoderConfig(**{**vars(config), "digest": "0" * 64})
     with pytest.raises(EncoderError, match="digest 000000000000"):
         LatentEncoder(other).maps(IMAGES)
+
+
+def test_a_thumbnail_is_the_mean_of_its_pixels_and_changes_nothing_else(config):
+    weights = whitening(cell_sums(Cells()(IMAGES).half().numpy()), 5)
+    with_one = EncoderConfig(**{**vars(config), "thumbnail": 16})
+    assert with_one.thumbnail_channels == 48
+    without, latents = (LatentEncoder(each, weights)(IMAGES) for each in (config, with_one))
+    assert torch.equal(latents[:, :5], without[:, :5])
+    assert torch.equal(descriptors(latents, with_one), descriptors(without, config))
+    means = IMAGES.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5))
+    torch.testing.assert_close(cells_to_pixels(latents[:, 5:53], 16), means, atol=1e-3, rtol=0)
+    assert torch.equal(cells_to_pixels(pixels_to_cells(means, 4), 16), means)
+
+
+def test_a_thumbnail_is_a_multiple_of_the_maps(config):
+    with pytest.raises(ValueError, match="thumbnail is 18; it is a multiple of 4"):
+        EncoderConfig(**{**vars(config), "thumbnail": 18})

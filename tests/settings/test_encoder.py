@@ -3,7 +3,7 @@
 import pytest
 
 from fedlmd.data import PixelRules
-from fedlmd.models import EncoderConfig
+from fedlmd.models import EncoderConfig, EncoderError
 from fedlmd.settings import SettingsError, from_mapping
 from fedlmd.settings.encoder import is_usual, measured
 from tests.tiny_encoder import write_encoder
@@ -26,6 +26,27 @@ def test_efficientnet_has_all_channels_of_its_finer_layer():
     pytest.importorskip("efficientnet_lite_pytorch")
     config = measured(EncoderConfig("efficientnet-lite0"), RULES)
     assert (config.channels, config.leading, config.features, config.side) == (112, 112, 304, 4)
+    assert config.thumbnail == 16
+    assert measured(EncoderConfig("efficientnet-lite0", thumbnail=0), RULES).thumbnail == 0
+    with pytest.raises(EncoderError, match=r"encoder\.thumbnail is 18; it is a multiple of 4"):
+        measured(EncoderConfig("efficientnet-lite0", thumbnail=18), RULES)
+
+
+@pytest.mark.usefixtures("folder")
+def test_other_encoders_have_no_thumbnail():
+    assert measured(EncoderConfig("torchscript", weights="cells.pt"), RULES).thumbnail == 0
+    with pytest.raises(EncoderError, match="set it to 0"):
+        measured(EncoderConfig("torchscript", weights="cells.pt", thumbnail=16), RULES)
+
+
+@pytest.mark.parametrize(("network", "channels"), [("auto", 160), ("blocks", 112), ("cnn", 112)])
+def test_the_committee_alone_gets_the_thumbnail(network, channels):
+    encoder = {"name": "efficientnet-lite0", "side": 10, "features": 304, "channels": 112, "leading": 112}
+    settings = from_mapping({"encoder": {**encoder, "thumbnail": 40}, "models": {"classifier_network": network}})
+    assert settings.networks.classifier.channels == channels
+    assert settings.networks.denoiser.channels == 112
+    assert ("thumbnail" in settings.detectors.verdict) == ("thumbnail" in settings.detectors.calibrated)
+    assert ("thumbnail" in settings.detectors.verdict) == (channels == 160)
 
 
 @pytest.mark.parametrize(

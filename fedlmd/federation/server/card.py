@@ -17,6 +17,8 @@ import numpy as np
 from fedlmd.calibration import (
     EVALUATION,
     LEVELS,
+    RIGHT,
+    THUMBNAIL_RIGHT,
     PromiseCheck,
     Reference,
     Sketch,
@@ -124,18 +126,18 @@ def finish_release(
     thresholds = replies[THRESHOLDS]
     pooled = pool_moments([reply.metrics for reply in replies[MOMENTS]])
     sketches = pool_sketches([score_sketches(reply) for reply in thresholds], LEVELS)
-    alpha = plan.settings["calibration"]["alpha"]
+    alpha, scored = plan.settings["calibration"]["alpha"], {*sketches, RIGHT, THUMBNAIL_RIGHT}
     card: dict[str, Any] = {
         "settings": plan.settings,
         "calibration": {
             "alpha": alpha,
-            "moments": {name: moments for name, moments in pooled.items() if name in sketches},
+            "moments": {name: moments for name, moments in pooled.items() if name in scored},
             "sketches": sketches,
             "sites": sketches_by_worker(thresholds),
             "workers": [reply.worker for reply in thresholds],
         },
         # A name with moments but no sketch is not a score but a figure, such as the accuracy.
-        "metrics": metrics_section(replies[MOMENTS], {n: pooled[n] for n in pooled if n not in sketches}),
+        "metrics": metrics_section(replies[MOMENTS], {n: pooled[n] for n in pooled if n not in scored}),
         "training": training_section(plan, weights, last_round),
     }
     card["calibration"] |= promise_section(card["calibration"], thresholds)

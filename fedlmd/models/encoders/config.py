@@ -38,6 +38,8 @@ class EncoderConfig:
         leading: so many of the first features are whitened, the descriptor has all; 0 for all, -1 for the encoder's
             default.
         side: height and width of the maps; 0 until a run begins.
+        thumbnail: height and width of a small copy of the image that the classifier gets beside the maps, in pixels, a
+            multiple of ``side``; 0 for none, -1 for the encoder's default.
 
     Raises:
         ValueError: naming the field and what is allowed.
@@ -52,11 +54,14 @@ class EncoderConfig:
     features: int = 0
     leading: int = -1
     side: int = 0
+    thumbnail: int = -1
 
     def __post_init__(self) -> None:
         ENCODERS.check(self.name)
         between(self, 0, math.inf, "channels", "features", "side")
-        between(self, -1, math.inf, "leading")
+        between(self, -1, math.inf, "leading", "thumbnail")
+        if self.side and self.thumbnail > 0 and self.thumbnail % self.side:
+            raise ValueError(f"thumbnail is {self.thumbnail}; it is a multiple of {self.side}, the side of the maps")
         if self.side and not self.channels:
             raise ValueError("channels is 0; where the side of the maps is known it is 1 or more")
         check_name(self.weights)
@@ -72,3 +77,8 @@ class EncoderConfig:
             raise ValueError(f"layers is {self.layers}; they are numbers from 0 on, each once, in ascending order")
         if self.digest and not DIGEST.fullmatch(self.digest):
             raise ValueError(f"digest is {self.digest!r}; it is empty or a SHA-256 of 64 hexadecimal digits")
+
+    @property
+    def thumbnail_channels(self) -> int:
+        """Channels that hold the thumbnail of an RGB image, each cell its square of pixels; 0 where there is none."""
+        return 3 * (self.thumbnail // self.side) ** 2 if self.side and self.thumbnail > 0 else 0
