@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.photos_table import figure_cells, photos_cells, way_cells
 from benchmarks.results import COLUMNS, Line, lines, tasks_of
 from fedlmd.release import VERDICT
 
@@ -252,12 +253,28 @@ def overhead_table(result: Mapping[str, Any]) -> str:
     return table(["a round", "time"], [*rows, [many, f"{simulation['seconds']:,.0f} s"]])
 
 
+def photos_table(result: Mapping[str, Any]) -> str:
+    """AUROC on photographs, of every score and of rivals on the same encoder."""
+    return table(*photos_cells(result["photos"]["rows"]))
+
+
+def photos_figures_table(result: Mapping[str, Any]) -> str:
+    """What the verdict achieves on photographs, and what it costs."""
+    return table(*figure_cells(result["photos"]["rows"]))
+
+
+def photos_ways_table(result: Mapping[str, Any]) -> str:
+    """One task on photographs learnt at one site, in federations, and without an encoder."""
+    return table(*way_cells(result["photos"]["rows"]))
+
+
 BESIDE = {
     "trust": ("verdict", ("federations", "words")),
     "ablation": ("ablation", ("ablation",)),
     "merge": ("merge", ("merge",)),
     "faults": ("faults", ("faults",)),
     "scale": ("scale", ("scale", "overhead")),
+    "photos": ("photos", ("photos", "photos-figures", "photos-ways")),
 }
 """Of other commands than ``python -m benchmarks detection``: the name of what one measured, the command, its tables."""
 
@@ -272,5 +289,8 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "faults": faults_table,
     "scale": scale_table,
     "overhead": overhead_table,
+    "photos": photos_table,
+    "photos-figures": photos_figures_table,
+    "photos-ways": photos_ways_table,
 }
 """The tables by the name that a marker has."""

@@ -33,7 +33,7 @@ LATENTS = {
         augmentation=AugmentationConfig(mirror=True, noise=0.4),
         thumbnails=AugmentationConfig(12.0, 0.12, 0.12, 0.025, mirror=True),
     ),
-    "denoiser": TrainingConfig(AUTO, batch_size=32, augmentation=AugmentationConfig(mirror=True)),
+    "denoiser": TrainingConfig(AUTO, fewest=240, batch_size=32, augmentation=AugmentationConfig(mirror=True)),
 }
 """On latents. They need fewer steps: the encoder has learned what images have in common."""
 
