@@ -23,8 +23,12 @@ EVENTS = "events.jsonl"
 RESUMED = "resumed"
 """The event that continues a run after a final one."""
 FINAL = frozenset({"finished", "failed", "stopped"})
-# What UTF-8 cannot encode, such as a part of a file name that is no text, is written as JSON's own escape.
-ESCAPES = "backslashreplace"
+DAMAGED = "damaged"
+"""What a line that cannot be read is read as."""
+
+LONGEST = {"name": 100, "worker": 100, "reason": 500}
+LONGEST_TEXT = 4_000
+"""Characters that a text of an event has at most, by its key; what is beyond is cut off. Some come from workers."""
 
 
 class EventLog:
@@ -38,15 +42,15 @@ class EventLog:
         self.path = run_dir / EVENTS
 
     def append(self, event: str, **fields: object) -> None:
-        """Write one event with the time (UTC, ISO 8601), as a complete line or not at all.
+        """Write one event with the time (UTC, ISO 8601), as a complete line of ASCII or not at all.
 
-        A number that is not finite is written as null, for JSON has no such numbers.
+        A number that is not finite is written as null, for JSON has no such numbers. Long texts are cut off.
 
         Raises:
             OSError: when the disk is full or fails.
         """
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        line = (json.dumps(finite(entry), ensure_ascii=False, allow_nan=False) + "\n").encode(errors=ESCAPES)
+        line = (json.dumps(shortened(finite(entry)), allow_nan=False) + "\n").encode("ascii")
         with self.path.open("ab", buffering=0) as file:
             end = file.tell()
             if file.write(line) < len(line):
@@ -72,11 +76,8 @@ class EventLog:
         return False
 
     def read(self) -> list[dict[str, Any]]:
-        """The events so far; none when there is no log yet."""
-        if not self.path.exists():
-            return []
-        text = self.path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        """The events so far; none when there is no log yet. A line that cannot be read is a "damaged" event."""
+        return [parsed(line) for line in new_lines(self.path, 0)]
 
     def mend(self) -> None:
         """Cut off the incomplete line that a killed writer left. Only for a log that no process holds."""
@@ -110,7 +111,7 @@ def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dic
     offset, latest = 0, time.monotonic()
     while True:
         lines = new_lines(path, offset)
-        events = [json.loads(line) for line in lines]
+        events = [parsed(line) for line in lines]
         resumed = max((position for position, event in enumerate(events) if event["event"] == RESUMED), default=-1)
         for position, event in enumerate(events):
             offset += len(lines[position])
@@ -127,10 +128,31 @@ def follow_events(path: Path, silence: float, poll: float = 0.2) -> Iterator[dic
 
 
 def new_lines(path: Path, offset: int) -> list[bytes]:
-    """The complete lines of a file after a byte offset."""
+    """The complete lines of a file after a byte offset, each with its newline, which alone ends a line."""
     if not path.exists() or os.path.getsize(path) <= offset:
         return []
     with path.open("rb") as file:
         file.seek(offset)
         text = file.read()
-    return text[: text.rfind(b"\n") + 1].splitlines(keepends=True)
+    return [line + b"\n" for line in text.split(b"\n")[:-1]]
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """The event of a line; a "damaged" one where the line is none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    if isinstance(event, dict) and isinstance(event.get("event"), str):
+        return event
+    return {"time": None, "event": DAMAGED, "bytes": len(line)}
+
+
+def shortened(value: Any, key: str = "") -> Any:  # noqa: ANN401 - any JSON
+    """JSON whose texts are no longer than ``LONGEST`` and ``LONGEST_TEXT`` say."""
+    if isinstance(value, str):
+        most = LONGEST.get(key, LONGEST_TEXT)
+        return value if len(value) <= most else value[: most - 1] + "…"
+    if isinstance(value, dict):
+        return {name: shortened(part, name) for name, part in value.items()}
+    return [shortened(part, key) for part in value] if isinstance(value, list | tuple) else value

@@ -250,17 +250,30 @@ class ServerRuns:
 
 
 def summarise(folder: Path) -> RunSummary | None:
-    """State of a run, from its event log; None for a folder without one."""
-    events = EventLog(folder).read()
+    """State of a run, from its event log; None for a folder without one. A wrong log is that of a failed run."""
+    log = EventLog(folder)
+    events = log.read()
     if not events:
         return None
+    try:
+        return summary_of(folder.name, events)
+    except (KeyError, TypeError, ValueError) as error:
+        began = datetime.fromtimestamp(log.path.stat().st_mtime, UTC)
+        reason = f"its event log is damaged ({error!r:.100})"
+        return RunSummary(
+            id=folder.name, state="failed", round=0, rounds=0, started=began, release=None, reason=reason, workers=None
+        )
+
+
+def summary_of(run: str, events: Sequence[dict[str, Any]]) -> RunSummary:
+    """State of a run, from its events. Raises KeyError, TypeError or ValueError where they are no server's."""
     final = next((event for event in last_attempt(events) if event["event"] in FINAL), {})
     return RunSummary(
-        id=folder.name,
+        id=run,
         state=final.get("event", "running"),
         round=next((int(event["round"]) for event in reversed(events) if event["event"] in ("round", RESUMED)), 0),
         rounds=max((int(event["rounds"]) for event in events if "rounds" in event), default=0),
-        started=datetime.fromisoformat(events[0]["time"]),
+        started=datetime.fromisoformat(next((event["time"] for event in events if event.get("time")), "")),
         release=final.get("release"),
         reason=final.get("reason"),
         workers=final.get("workers"),

@@ -3,6 +3,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 from fedlmd.federation.events import EventLog, follow_events
 
 
@@ -99,7 +101,7 @@ def test_a_line_for_which_the_disk_has_no_room_is_not_written_at_all(tmp_path):
     whole = log.path.read_bytes()
     code = "import sys, pathlib, resource; from fedlmd.federation.events import EventLog\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    code += "EventLog(pathlib.Path(sys.argv[1])).append('round', reason='x' * 2000)"
+    code += "EventLog(pathlib.Path(sys.argv[1])).append('round', notes='x' * 2000)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 28] No space left on device")
     assert log.path.read_bytes() == whole
@@ -112,3 +114,41 @@ def test_what_json_or_utf_8_cannot_hold_is_written_as_null_and_as_an_escape(tmp_
     [event] = log.read()
     assert event["metrics"] == {"loss": None, "rates": [None, 1.0]}
     assert event["reason"] == "no image at b\udcff.png"
+
+
+NEWLINES = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\rj\nk"
+
+
+def test_a_text_with_any_kind_of_newline_is_one_event(tmp_path):
+    log = EventLog(tmp_path)
+    log.append("failed", reason=NEWLINES, worker="\ud800 \U0001f600")
+    assert log.path.read_bytes().isascii()
+    assert log.path.read_bytes().count(b"\n") == 1
+    [event], [followed] = log.read(), list(follow_events(log.path, silence=60))
+    assert event == followed
+    assert (event["reason"], event["worker"]) == (NEWLINES, "\ud800 \U0001f600")
+
+
+@pytest.mark.parametrize(
+    "line", [b"no JSON", b"\xff\xfe", b"", b"[1]", b"null", b'{"time": 1}', b'{"event": 3}', b"[" * 100_000]
+)
+def test_a_line_that_is_no_event_is_damaged_and_the_others_are_read(tmp_path, line):
+    log = EventLog(tmp_path)
+    log.append("started")
+    with log.path.open("ab") as file:
+        file.write(line + b"\n")
+    log.append("finished")
+    for events in (log.read(), list(follow_events(log.path, silence=60))):
+        assert [event["event"] for event in events] == ["started", "damaged", "finished"]
+        assert events[1]["bytes"] == len(line) + 1
+    assert log.final()["event"] == "finished"
+
+
+def test_long_texts_are_cut_off(tmp_path):
+    log = EventLog(tmp_path)
+    refused = [{"name": "w" * 101, "reason": "r" * 501}]
+    log.append("calibrating", refused=refused, notes=["n" * 5_000], workers=["w" * 100])
+    [event] = log.read()
+    assert event["refused"] == [{"name": "w" * 99 + "…", "reason": "r" * 499 + "…"}]
+    assert len(event["notes"][0]) == 4_000
+    assert event["workers"] == ["w" * 100]

@@ -297,3 +297,33 @@ def test_a_run_is_not_resumed_while_flower_still_takes_it_though_it_was_stopped(
     runs.engine = RecordingEngine()
     runs.resume("a")
     assert runs.engine.submitted == ["a"]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"rubbish\n",
+        b'{"event": "started"}\n',
+        b'{"time": "yesterday", "event": "started", "rounds": 2}\n',
+        b'{"time": null, "event": "round", "round": "x"}\n',
+        b'{"time": "2026-01-01T00:00:00+00:00", "event": "finished", "release": {"a": 1}}\n',
+    ],
+)
+def test_a_log_that_is_wrong_is_that_of_a_failed_run_and_keeps_no_server_from_starting(runs, log):
+    folder = runs.config.runs / "20260101-000000-abcd"
+    folder.mkdir(parents=True)
+    EventLog(folder).path.write_bytes(log)
+    runs.resume_watching()
+    [summary] = runs.list()
+    assert summary.state == "failed"
+    assert "its event log is damaged" in summary.reason
+
+
+def test_a_damaged_line_does_not_hide_the_rest_of_a_run(runs):
+    folder = runs.config.runs / "20260101-000000-abcd"
+    folder.mkdir(parents=True)
+    EventLog(folder).path.write_bytes(b"rubbish\n")
+    EventLog(folder).append("started", rounds=3)
+    EventLog(folder).append("failed", reason="no worker came")
+    [summary] = runs.list()
+    assert (summary.state, summary.rounds, summary.reason) == ("failed", 3, "no worker came")
