@@ -260,12 +260,11 @@ def summarise(folder: Path) -> RunSummary | None:
     except (KeyError, TypeError, ValueError) as error:
         began = datetime.fromtimestamp(log.path.stat().st_mtime, UTC)
         reason = f"its event log is damaged ({error!r:.100})"
-        return RunSummary(
-            id=folder.name, state="failed", round=0, rounds=0, started=began, release=None, reason=reason, workers=None
-        )
+        empty: dict[str, Any] = dict.fromkeys(("release", "workers", "expected"))
+        return RunSummary(id=folder.name, state="failed", round=0, rounds=0, started=began, reason=reason, **empty)
 
 
-def summary_of(run: str, events: Sequence[dict[str, Any]]) -> RunSummary:
+def summary_of(run: str, events: list[dict[str, Any]]) -> RunSummary:
     """State of a run, from its events. Raises KeyError, TypeError or ValueError where they are no server's."""
     final = next((event for event in last_attempt(events) if event["event"] in FINAL), {})
     return RunSummary(
