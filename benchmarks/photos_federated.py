@@ -11,6 +11,7 @@ from benchmarks.federated import bytes_up, release_of
 from fedlmd.data import PartitionConfig
 from fedlmd.progress import Progress
 from fedlmd.settings import Settings
+from fedlmd.worker.alone import resolved
 from fedlmd.worker.images import WorkerConfig
 
 ROUNDS = 4
@@ -27,7 +28,8 @@ def federated(
         partition: what each site has of them.
         folder: of the run.
     """
+    whole = resolved(worker, settings)
     data = replace(worker.data, partition=partition)
-    federation = replace(settings.federation, rounds=ROUNDS)
-    release = yield from release_of(replace(settings, data=data, federation=federation), folder, folder)
+    federation = replace(whole.federation, rounds=ROUNDS)
+    release = yield from release_of(replace(whole, data=data, federation=federation), folder, folder)
     return release, {"bytes_per_round": round(bytes_up(folder) / ROUNDS)}
