@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.photos_table import figure_cells, photos_cells, way_cells
+from benchmarks.photos_table import Cells, figure_cells, heat_cells, photos_cells, way_cells
 from benchmarks.results import COLUMNS, Line, lines, tasks_of
 from fedlmd.release import VERDICT
 
@@ -253,19 +253,9 @@ def overhead_table(result: Mapping[str, Any]) -> str:
     return table(["a round", "time"], [*rows, [many, f"{simulation['seconds']:,.0f} s"]])
 
 
-def photos_table(result: Mapping[str, Any]) -> str:
-    """AUROC on photographs, of every score and of rivals on the same encoder."""
-    return table(*photos_cells(result["photos"]["rows"]))
-
-
-def photos_figures_table(result: Mapping[str, Any]) -> str:
-    """What the verdict achieves on photographs, and what it costs."""
-    return table(*figure_cells(result["photos"]["rows"]))
-
-
-def photos_ways_table(result: Mapping[str, Any]) -> str:
-    """One task on photographs learnt at one site, in federations, and without an encoder."""
-    return table(*way_cells(result["photos"]["rows"]))
+def of_photos(cells: Cells) -> Callable[[Mapping[str, Any]], str]:
+    """A table of detection on photographs, by what makes its head and cells of a result's rows."""
+    return lambda result: table(*cells(result["photos"]["rows"]))
 
 
 BESIDE = {
@@ -274,7 +264,7 @@ BESIDE = {
     "merge": ("merge", ("merge",)),
     "faults": ("faults", ("faults",)),
     "scale": ("scale", ("scale", "overhead")),
-    "photos": ("photos", ("photos", "photos-figures", "photos-ways")),
+    "photos": ("photos", ("photos", "photos-figures", "photos-ways", "photos-heat")),
 }
 """Of other commands than ``python -m benchmarks detection``: the name of what one measured, the command, its tables."""
 
@@ -289,8 +279,9 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "faults": faults_table,
     "scale": scale_table,
     "overhead": overhead_table,
-    "photos": photos_table,
-    "photos-figures": photos_figures_table,
-    "photos-ways": photos_ways_table,
+    "photos": of_photos(photos_cells),
+    "photos-figures": of_photos(figure_cells),
+    "photos-ways": of_photos(way_cells),
+    "photos-heat": of_photos(heat_cells),
 }
 """The tables by the name that a marker has."""

@@ -245,6 +245,7 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if "auroc_sign64" in figures:
         figures["auroc_sign64_diffusion"] = max(figures["auroc_sign64_one_step"], figures["auroc_sign64_lmd"])
     by_name = {row["task"]: row for row in rows}
+    figures |= {f"heat_{name}": value for name, value in by_name.get("tiles", {}).get("heat", {}).items()}
     if "sign-0-scratch" in by_name:
         figures["auroc_sign64_scratch"] = by_name["sign-0-scratch"]["scores"][VERDICT]["unknown"]
     for kind in ("iid", "lists"):

@@ -30,6 +30,7 @@ RIVALS = {
 
 Rows = Sequence[Mapping[str, Any]]
 Value = Callable[[Mapping[str, Any]], float]
+Cells = Callable[[Rows], tuple[list[str], list[list[str]]]]
 
 
 def photos_cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
@@ -109,3 +110,18 @@ def way_cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
             sent = f"{row['bytes_per_round'] / 1e6:.1f}" if "bytes_per_round" in row else ""
             cells.append([title, f"{row['accuracy']:.3f}", *(f"{score:.3f}" for score in scores), sent])
     return ["signs 0-5 against 6-9", "accuracy", "verdict", "one-step", "lmd", "MB sent by a worker in a round"], cells
+
+
+HEAT = {
+    "over_chance": "share of the heat inside the defect, over the defect's share of the area",
+    "pixel_auroc": "AUROC of pixels",
+    "aupro": "AUPRO up to a false-positive rate of 0.3",
+}
+
+
+def heat_cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """Head and cells: how well heat-maps lie on the defects of magnetic tiles."""
+    [heat] = [row["heat"] for row in rows if "heat" in row]
+    tiles = [f"all kinds ({heat['tiles']} tiles)", f"cracks and fraying, unknown ({heat['unknown_tiles']} tiles)"]
+    cells = [[title, f"{heat[name]:.2f}", f"{heat[f'unknown_{name}']:.2f}"] for name, title in HEAT.items()]
+    return ["heat-maps of magnetic tiles", *tiles], cells

@@ -1,6 +1,6 @@
 """The tables of detection on photographs, from rows by hand."""
 
-from benchmarks.photos_table import figure_cells, photos_cells, way_cells
+from benchmarks.photos_table import figure_cells, heat_cells, photos_cells, way_cells
 
 
 def row(task, unknown, **more):
@@ -40,3 +40,11 @@ def test_the_ways_to_learn_one_task_stand_side_by_side():
         ["one site", "0.900", "0.960", "0.750", "0.500", ""],
         ["two sites, images divided at random, 4 rounds", "0.900", "0.950", "0.750", "0.500", "11.9"],
     ]
+
+
+def test_heat_of_all_and_of_unknown_defects():
+    heat = {"tiles": 9, "over_chance": 1.5, "pixel_auroc": 0.9, "aupro": 0.6}
+    heat |= {f"unknown_{name}": value / 2 for name, value in heat.items()}
+    head, cells = heat_cells([row("sign-0", 0.5), row("tiles", 0.5, heat=heat)])
+    assert head[1] == "all kinds (9 tiles)"
+    assert [each[1:] for each in cells] == [["1.50", "0.75"], ["0.90", "0.45"], ["0.60", "0.30"]]
