@@ -99,12 +99,8 @@ class Settings:
         rules, encoder = self.pixel_rules, self.encoder
         models = self.models.chosen(latents=self.has_latents, continues=self.has_latents and is_usual(encoder))
         inputs = (encoder.side, encoder.channels, 1) if self.has_latents else (rules.size, rules.channels, 2)
-        shape: dict[str, Any] = {
-            "image_size": inputs[0],
-            "channels": inputs[1],
-            "classes": len(self.labels),
-            "patch": inputs[2],
-        }
+        names = ("image_size", "channels", "patch", "classes")
+        shape: dict[str, Any] = dict(zip(names, (*inputs, len(self.labels)), strict=True))
         head: dict[str, Any] = {"widths": models.classifier, "views": models.views, "head": models.head}
         if models.classifier_network in WITH_THUMBNAIL and encoder.thumbnail_channels:
             head |= {"channels": encoder.channels + encoder.thumbnail_channels, "thumbnail": encoder.thumbnail}
