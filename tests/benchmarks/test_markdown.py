@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.commands.options import RESULTS
 from benchmarks.commands.tables import PAGES
 from benchmarks.markdown import TABLES, MarkdownError, number, results_at, rewritten
 from benchmarks.scale import figures_of
@@ -147,6 +148,7 @@ def test_a_figure_that_was_changed_by_hand_shows(result):
 def test_every_table_has_as_many_cells_in_each_row(result, trust, ablation, faults):
     scale = {**MEASURED, "figures": figures_of(MEASURED)}
     beside = {"trust": trust, "ablation": ablation, "faults": faults, "scale": scale, "merge": MERGES}
+    beside["photos"] = json.loads((RESULTS / "photos.json").read_text())
     for name, make in TABLES.items():
         rows = cells(make({**result, **beside}))
         assert len(rows) > 2, name
