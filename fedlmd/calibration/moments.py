@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 RIGHT, THUMBNAIL_RIGHT = "right", "thumbnail-right"
-"""Moments, beside those of the scores, of whether the label of a held-back image was told: by the classifier, and by
+"""Moments, beside those of the scores, of whether a held-back image was classified correctly: by the classifier, and by
 its network of thumbnails."""
 
 

@@ -83,7 +83,7 @@ class DetectorConfig:
     def scaled(self, scale: Mapping[str, Moments]) -> dict[str, Moments]:
         """The moments by which ``fuse`` standardises the verdict's scores, each std divided by its score's weight.
 
-        The weight of "thumbnail" is smaller the more often labels are told wrongly by thumbnails, see ``competence``.
+        The weight of "thumbnail" is smaller the more often thumbnails are classified wrongly, see ``competence``.
         """
         weights = {name: self.weights.get(name, 1.0) for name in self.verdict}
         if THUMBNAIL in weights and {RIGHT, THUMBNAIL_RIGHT} <= scale.keys():
@@ -113,12 +113,12 @@ class DetectorConfig:
 
 
 def competence(right: float, thumbnail_right: float) -> float:
-    """How much thumbnails tell of the labels, beside all that the classifier gets: the ratio of the errors, at most 1.
+    """The classifier's share of errors over that of the network of thumbnails, at most 1.
 
-    Where thumbnails show too little to tell the known labels, they do not tell unknown ones either.
+    Where thumbnails show too little to classify known images, they do not separate unknown ones either.
 
     Args:
-        right: share of held-back images whose label the classifier tells, in [0, 1].
-        thumbnail_right: share whose label the network of thumbnails tells.
+        right: share of held-back images that the classifier classifies correctly, in [0, 1].
+        thumbnail_right: share that the network of thumbnails classifies correctly, in [0, 1].
     """
     return min(1.0, (1 - right + SMOOTHING) / (1 - thumbnail_right + SMOOTHING))
