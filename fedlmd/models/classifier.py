@@ -73,12 +73,11 @@ class Classifier(nn.Module, ABC):
     """
 
     head: nn.Linear
-    rate_share: float = 1.0
-    """Share of the learning rate that its weights have."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
+        self.small: Classifier | None = None  # a network of thumbnails, which is trained by itself
 
     @abstractmethod
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:

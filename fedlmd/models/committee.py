@@ -22,13 +22,10 @@ variance."""
 VIEWS = 4
 """Views that the CNN on thumbnails distinguishes: turned latents are no latents of turned images, pixels can be."""
 
-RATE = 2.0
-"""Share of the learning rate that the CNN on thumbnails has, whose training would otherwise be too short."""
-
 
 @final
 class Committee(Classifier):
-    """A CNN on latents, ``LastBlocks`` and a CNN on thumbnails, trained side by side on the same images.
+    """A CNN on latents and ``LastBlocks``, trained side by side on the same images, and a CNN on thumbnails.
 
     What the encoder never learned, such as the shapes of hands, CNNs learn better; textures and objects the blocks
     know. The logits are the means of the two on latents, the embedding is that of both.
@@ -51,11 +48,9 @@ class Committee(Classifier):
         latents = replace(config, channels=self.latent_channels, thumbnail=0)
         self.cnn = CNN(replace(latents, channels=min(LEADING, latents.channels)))
         self.last_blocks = LastBlocks(latents)
-        self.small: CNN | None = None
         if config.thumbnail:
             pixels = replace(latents, image_size=config.thumbnail, channels=3, patch=2)
             self.small = CNN(replace(pixels, views=VIEWS, head="fixed"))
-            self.small.rate_share = RATE
 
     @property
     def head(self) -> nn.Linear:  # type: ignore[override]
@@ -75,9 +70,8 @@ class Committee(Classifier):
         return cells_to_pixels(images[:, self.latent_channels : self.config.channels], self.config.thumbnail)
 
     def members(self, images: Float[Tensor, "b c h w"]) -> list[tuple[Classifier, Tensor]]:
-        """Each classifier, and what it gets of the images."""
-        members = [(self.cnn, self.leading(images)), (self.last_blocks, self.latents(images))]
-        return members if self.small is None else [*members, (self.small, self.thumbnails(images))]
+        """The two on latents, and what each gets of the images. That on thumbnails is trained by itself."""
+        return [(self.cnn, self.leading(images)), (self.last_blocks, self.latents(images))]
 
     def follow(self, mean: Float[Tensor, " d"], projection: Float[Tensor, "c d"]) -> None:
         """See ``LastBlocks.follow``."""

@@ -29,7 +29,7 @@ from fedlmd.models import (
 )
 from fedlmd.settings.encoder import PIXELS, chosen_encoder, is_usual, measured
 from fedlmd.settings.errors import SettingsError, check_keys, line_of, sections, within, wrong_type, wrong_value
-from fedlmd.training import IMAGES, TrainingConfig, for_latents
+from fedlmd.training import IMAGES, THUMBNAILS, TrainingConfig, for_latents
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ class Settings:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     classifier: TrainingConfig = IMAGES["classifier"]
     denoiser: TrainingConfig = IMAGES["denoiser"]
+    thumbnails: TrainingConfig = THUMBNAILS
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
@@ -179,8 +180,8 @@ class Settings:
         return encoded and AUTO not in (*rules, *networks)
 
     def training_of(self, part: str) -> TrainingConfig:
-        """How one of the two networks is trained, "classifier" or "denoiser"."""
-        return {"classifier": self.classifier, "denoiser": self.denoiser}[part]
+        """How a network is trained: "classifier", its network of "thumbnails", or "denoiser"."""
+        return {"classifier": self.classifier, "thumbnails": self.thumbnails, "denoiser": self.denoiser}[part]
 
     def with_labels(self, labels: tuple[str, ...]) -> Settings:
         """The same settings for another list of labels."""

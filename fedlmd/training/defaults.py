@@ -25,17 +25,22 @@ IMAGES = {
 
 LATENTS = {
     "classifier": TrainingConfig(
-        AUTO,
-        passes=8.0,
-        fewest=240,
-        most=1000,
-        batch_size=32,
-        augmentation=AugmentationConfig(mirror=True, noise=0.4),
-        thumbnails=AugmentationConfig(12.0, 0.12, 0.12, 0.025, mirror=True),
+        AUTO, passes=8.0, fewest=240, most=1000, batch_size=32, augmentation=AugmentationConfig(mirror=True, noise=0.4)
     ),
     "denoiser": TrainingConfig(AUTO, fewest=240, batch_size=32, augmentation=AugmentationConfig(mirror=True)),
 }
 """On latents. They need fewer steps: the encoder has learned what images have in common."""
+
+THUMBNAILS = TrainingConfig(
+    AUTO,
+    passes=36.0,
+    fewest=480,
+    most=1000,
+    weight_decay=0.1,
+    ema=0.99,
+    augmentation=IMAGES["classifier"].augmentation,
+)
+"""Of the classifier's network of thumbnails."""
 
 
 def for_latents(part: str, config: TrainingConfig) -> TrainingConfig:

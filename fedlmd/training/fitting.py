@@ -30,12 +30,9 @@ def fit_classifier(
         mu: strength of FedProx's pull towards the weights at the start (Li et al. 2020, eq. 2).
     """
     generator = torch.Generator().manual_seed(seed)
-    # A run on latents has few steps, so that thumbnails are shown in all their views.
-    shown = 4 if classifier.config.thumbnail else 2
-    views = classifier.config.views
-    objective = classification(config.label_smoothing, views=views, shown=shown, generator=generator)
+    objective = classification(config.label_smoothing, views=classifier.config.views, generator=generator)
     objective = proximal(objective, mu, classifier)
-    data = batches(images.pixels, images.labels, config, generator, classifier.config.thumbnail)
+    data = batches(images.pixels, images.labels, config, generator)
     return fit("classifier", classifier, objective, data, of_images(config, images), span, seed)
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from fedlmd.choices import between
 from fedlmd.data import AUTO, as_float
-from fedlmd.models import cells_to_pixels, pixels_to_cells
 from fedlmd.training.augmentation import AugmentationConfig, augment
 from fedlmd.training.ema import Average
 from fedlmd.training.objectives import Batch, Objective
@@ -38,8 +37,7 @@ class TrainingConfig:
         clip: largest norm of the gradient; longer ones are shortened to it.
         label_smoothing: of the classifier's cross-entropy, in [0, 1).
         label_dropout: share of images that the denoiser sees without a label, in [0, 1].
-        augmentation: random distortions of the images, or latents.
-        thumbnails: those of thumbnails beside latents.
+        augmentation: random distortions of the images.
         low_precision: compute in bfloat16 where the processor has matrix units for it; weights stay float32.
     """
 
@@ -57,7 +55,6 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     label_dropout: float = 0.25
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    thumbnails: AugmentationConfig = field(default_factory=AugmentationConfig)
     low_precision: bool = True
 
     def __post_init__(self) -> None:
@@ -91,35 +88,19 @@ class Step:
 
 
 def batches(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    config: TrainingConfig,
-    generator: torch.Generator,
-    thumbnail: int = 0,
+    images: torch.Tensor, labels: torch.Tensor, config: TrainingConfig, generator: torch.Generator
 ) -> Iterator[Batch]:
     """Endless shuffled batches; in each pass over the images none comes up twice.
 
-    Batches are all of one size: the images left over at the end of a pass are not used in it.
-
-    Args:
-        images: uint8 (N, C, H, W), or latents in half precision.
-        labels: class indices (N,).
-        config: of the training.
-        generator: of the order and the distortions.
-        thumbnail: height and width of the thumbnails that the last channels of latents hold; 0 without them.
+    Images are uint8 (N, C, H, W), or latents in half precision; labels class indices (N,). Batches are all of one
+    size: the images left over at the end of a pass are not used in it.
     """
     size = min(config.batch_size, len(images))
-    folds = 3 * (thumbnail // images.shape[-1]) ** 2
     while True:
         order = torch.randperm(len(images), generator=generator)
         for chosen in torch.split(order, size):
             if len(chosen) == size:
-                drawn = as_float(images[chosen])
-                distorted = augment(drawn[:, : drawn.shape[1] - folds], config.augmentation, generator)
-                if folds:
-                    small = augment(cells_to_pixels(drawn[:, -folds:], thumbnail), config.thumbnails, generator)
-                    distorted = torch.cat([distorted, pixels_to_cells(small, images.shape[-1])], dim=1)
-                yield Batch(distorted, labels[chosen])
+                yield Batch(augment(as_float(images[chosen]), config.augmentation, generator), labels[chosen])
 
 
 def train(

@@ -15,7 +15,7 @@ from fedlmd.release import VERDICT, SelfTest, Weights, half
 from fedlmd.settings import Settings, to_mapping
 from fedlmd.worker.images import WorkerConfig, WorkerImages
 from fedlmd.worker.scores import CalibrationScores, refuse_unmeasurable
-from fedlmd.worker.training import embedding_sums, fit_part, sums_over_cells
+from fedlmd.worker.training import embedding_sums, fit_part, parts, sums_over_cells
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def train_alone(
     networks = build(settings.networks, initial(settings) | fitted.weights)
     images = yield from config.loading(settings, networks.encode, **sources)
     refuse_too_few(config, images, settings)
-    for part in ("classifier", "denoiser"):
+    for part in parts(settings):
         span = range(settings.training_of(part).steps_for(len(images.training)))
         yield from fit_part(part, networks, images, settings, span, seed=settings.seed)
     weights = half(networks.weights()) | fitted.weights

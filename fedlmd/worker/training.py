@@ -11,7 +11,7 @@ import torch
 from fedlmd.calibration import DESCRIBED, THUMBNAILS, added, cell_sums, sums_by_class
 from fedlmd.data import LabelledImages, some
 from fedlmd.detection import Features, gaussian_features
-from fedlmd.models import DenoiserNetwork, Networks, descriptors
+from fedlmd.models import DenoiserNetwork, Networks, cells_to_pixels, descriptors
 from fedlmd.progress import Progress
 from fedlmd.release import Weights
 from fedlmd.settings import Settings
@@ -29,16 +29,25 @@ def fit_part(
     seed: int,
     mu: float = 0.0,
 ) -> Iterator[Progress]:
-    """Train one of the two networks in place, "classifier" or "denoiser"; other arguments as for ``fit_classifier``."""
-    training = of_networks(images.training, settings)
+    """Train a network of ``parts`` in place; other arguments as for ``fit_classifier``."""
+    training, classifier = of_networks(images.training, settings), networks.classifier
     if part == "classifier":
-        return fit_classifier(networks.classifier, training, settings.classifier, span, seed=seed, mu=mu)
+        return fit_classifier(classifier, training, settings.classifier, span, seed=seed, mu=mu)
+    if part == "thumbnails" and classifier.small is not None:
+        small = thumbnails_of(training, settings)
+        return fit_classifier(classifier.small, small, settings.thumbnails, span, seed=seed, mu=mu)
     if not isinstance(networks.denoiser, DenoiserNetwork):
         raise ValueError("an ensemble of workers' denoisers cannot be trained further")
     channels = networks.denoiser.config.channels  # a thumbnail is the classifier's alone
     training = LabelledImages(training.pixels[:, :channels], training.labels, training.names)
     schedule, config = settings.noise, settings.denoiser
     return fit_denoiser(networks.denoiser, training, config, span, schedule=schedule, seed=seed, mu=mu)
+
+
+def parts(settings: Settings) -> dict[str, str]:
+    """The networks that are trained one after the other, and what the names of their weights begin with."""
+    thumbnails = {"thumbnails": "classifier.small."} if settings.networks.classifier.thumbnail else {}
+    return {"classifier": "classifier.", **thumbnails, "denoiser": "denoiser."}
 
 
 def update_norms(changed: Weights) -> dict[str, float]:
@@ -78,6 +87,13 @@ def of_networks(images: LabelledImages, settings: Settings) -> LabelledImages:
     if not settings.has_latents:
         return images
     return LabelledImages(images.pixels[:, : settings.networks.classifier.channels], images.labels, images.names)
+
+
+def thumbnails_of(latents: LabelledImages, settings: Settings) -> LabelledImages:
+    """The thumbnails beside latents."""
+    config = settings.networks.classifier
+    pixels = cells_to_pixels(latents.pixels[:, settings.encoder.channels : config.channels], config.thumbnail)
+    return LabelledImages(pixels, latents.labels, latents.names)
 
 
 def sums_over_cells(images: WorkerImages) -> Weights:

@@ -25,9 +25,7 @@ from fedlmd.worker.alone import train_alone
 from fedlmd.worker.images import WorkerConfig, WorkerImages
 from fedlmd.worker.scores import CalibrationScores, Scale, refuse_unmeasurable
 from fedlmd.worker.state import ClientState, RoundState
-from fedlmd.worker.training import embedding_sums, fit_part, of_networks, sums_over_cells, update_norms
-
-PARTS = ("classifier", "denoiser")
+from fedlmd.worker.training import embedding_sums, fit_part, of_networks, parts, sums_over_cells, update_norms
 
 
 @final
@@ -130,8 +128,8 @@ class Worker:
         before = self.cached_evaluation(settings, networks, images)
         yield Progress("evaluation", 1, 1, {"accuracy": before.accuracy})
         losses = {}
-        for part in PARTS:
-            if any(name.startswith(f"{part}.") for name in weights):
+        for part, prefix in parts(settings).items():
+            if any(name.startswith(prefix) for name in weights):
                 for progress in self.fit(part, networks, images, settings, number):
                     losses[f"{part}-loss"] = progress.metrics["loss"]
                     yield progress

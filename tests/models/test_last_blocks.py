@@ -126,12 +126,13 @@ def test_networks_give_the_blocks_the_runs_whitening():
 WITH_THUMBNAIL = ClassifierConfig(**(vars(CONFIG) | {"channels": 112 + 48, "thumbnail": 40}))
 
 
-def test_the_third_member_gets_the_thumbnail_and_the_others_do_not():
+def test_the_network_of_thumbnails_gets_the_thumbnail_and_the_others_do_not():
     classifier = Committee(WITH_THUMBNAIL).eval()
     pixels = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(3)) * 2 - 1
     images = torch.cat([LATENTS, F.pixel_unshuffle(pixels, 4)], dim=1)
-    (cnn, leading), (blocks, latents), (small, thumbnails) = classifier.members(images)
-    assert torch.equal(thumbnails, pixels)
+    (cnn, leading), (blocks, latents) = classifier.members(images)
+    small = classifier.small
+    assert torch.equal(classifier.thumbnails(images), pixels)
     assert torch.equal(latents, LATENTS)
     assert torch.equal(leading, LATENTS[:, :64])
     assert small.config.views == 4
@@ -145,26 +146,7 @@ def test_the_third_member_gets_the_thumbnail_and_the_others_do_not():
     assert torch.equal(classifier.thumbnail_embedding(images), embedding)
 
 
-def test_the_member_of_thumbnails_learns_views_and_labels_together():
-    classifier, labels = Committee(WITH_THUMBNAIL).eval(), torch.tensor([0, 1, 2, 0])
-    images = torch.cat([LATENTS, torch.rand(4, 48, 10, 10, generator=torch.Generator().manual_seed(3))], dim=1)
-    loss = classification(generator=torch.Generator().manual_seed(5))(classifier, Batch(images, labels))
-    drawn = torch.randperm(4, generator=torch.Generator().manual_seed(5))[:2].tolist()
-    *others, (small, thumbnails) = classifier.members(images)
-    joint = small.joint(torch.cat([torch.rot90(thumbnails, view, (2, 3)) for view in drawn])).flatten(1)
-    of_small = F.cross_entropy(joint, torch.cat([labels * 4 + view for view in drawn]))
-    alone = [F.cross_entropy(member(part), labels) for member, part in others]
-    torch.testing.assert_close(loss, torch.stack([*alone, of_small]).mean())
-
-
 def test_a_classifier_without_thumbnails_says_so():
     for classifier in (committee(), LastBlocks(CONFIG)):
         with pytest.raises(ValueError, match="gets no thumbnails"):
             classifier.of_thumbnails(LATENTS)
-
-
-def test_thumbnails_are_learnt_at_twice_the_rate():
-    classifier = Committee(WITH_THUMBNAIL)
-    groups = parameter_groups(classifier)
-    assert [group["share"] for group in groups] == [0.25, 1.0, 2.0]
-    assert {id(each) for each in groups[2]["params"]} == {id(each) for each in classifier.small.parameters()}

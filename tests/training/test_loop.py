@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from fedlmd.models import cells_to_pixels, pixels_to_cells
-from fedlmd.training import AugmentationConfig
 from fedlmd.training.loop import Step, TrainingConfig, batches, learning_rate, train
 from fedlmd.training.objectives import Batch, classification
 
@@ -201,19 +199,3 @@ def test_a_batch_is_made_of_images_and_labels():
 def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**values)
-
-
-def test_thumbnails_beside_latents_are_distorted_as_images_and_the_latents_as_latents():
-    pixels, latents = torch.rand(6, 3, 8, 8), torch.randn(6, 5, 4, 4)
-    images = torch.cat([latents, pixels_to_cells(pixels, 4)], dim=1).half()
-    labels = torch.arange(6)
-    mirrored = AugmentationConfig(mirror=True)
-    config = TrainingConfig(batch_size=6, thumbnails=mirrored)
-    (batch,) = itertools.islice(batches(images, labels, config, generator(), thumbnail=8), 1)
-    order = batch.labels
-    assert torch.equal(batch.images[:, :5], latents.half().float()[order])
-    seen, given = cells_to_pixels(batch.images[:, 5:], 8), pixels.half().float()[order]
-    flipped = [not torch.equal(one, other) for one, other in zip(seen, given, strict=True)]
-    assert 0 < sum(flipped) < 6
-    for one, other, turned in zip(seen, given, flipped, strict=True):
-        assert torch.equal(one, other.flip(2) if turned else other)
