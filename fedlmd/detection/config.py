@@ -21,7 +21,7 @@ IMAGES: dict[str, tuple[str, ...] | str] = {
 }
 LATENTS: dict[str, tuple[str, ...] | str] = {
     "embedding": "stages",
-    "verdict": ("mahalanobis", "descriptor", "one-step"),
+    "verdict": ("mahalanobis", "descriptor"),
     "calibrated": ("max-logit", "one-step", "lmd", "mahalanobis", "descriptor"),
 }
 """What "auto" stands for, by what the networks work on."""
@@ -29,12 +29,14 @@ LATENTS: dict[str, tuple[str, ...] | str] = {
 THUMBNAIL = "thumbnail"
 """The detector that comes to both lists where the classifier gets thumbnails beside latents."""
 
-SMOOTHING = 0.02
+SMOOTHING = 0.05
 """Share of errors that is added to both where they are compared, as few images are held back."""
 
-ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.5, 0.6, 0.7, 0.8))
-WEIGHTS_OF_LATENTS = {"descriptor": 0.5, "one-step": 0.5, THUMBNAIL: 1.5}
-"""What takes the place of the defaults on latents: chosen on other labels than those that results are given of."""
+ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.7, 0.8, 0.9), distance="mahalanobis")
+LMD_OF_LATENTS = replace(FAST, distance="mahalanobis")
+WEIGHTS_OF_LATENTS = {"descriptor": 0.5, THUMBNAIL: 2.0}
+"""What takes the place of the defaults on latents: chosen on other labels than those that results are given of. Scores
+of the denoiser are not in the verdict: with them unknown tiles and signs were detected less well."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,23 @@ class DetectorConfig:
         weighted = {name: (scale[name], weight) for name, weight in weights.items()}
         return {name: replace(moments, std=moments.std / weight) for name, (moments, weight) in weighted.items()}
 
-    def chosen(self, *, latents: bool, thumbnails: bool = False) -> DetectorConfig:
+    def chosen(self, *, latents: bool, thumbnails: bool = False, gaussians: bool = True) -> DetectorConfig:
         """The same without "auto".
 
         Args:
             latents: whether the networks work on an encoder's latents or on images.
             thumbnails: whether the classifier gets thumbnails beside latents.
+            gaussians: whether those of known images are fitted before a score of the denoiser is computed.
+
+        Raises:
+            ValueError: a distance needs Gaussians that are not there.
         """
+        for name, kind in {"lmd": self.lmd.distance, "one_step": self.one_step.distance}.items():
+            if kind == "mahalanobis" and not gaussians:
+                raise ValueError(
+                    f'distance of {name} is "mahalanobis", which needs the Gaussians of known images; with this merge '
+                    'of denoisers they are not fitted in time: take "embedding", or the merge "rounds"'
+                )
         given: dict[str, Any] = {
             name: value for name, value in (LATENTS if latents else IMAGES).items() if getattr(self, name) == AUTO
         }
@@ -105,15 +117,16 @@ class DetectorConfig:
             given |= {name: (*given[name], THUMBNAIL) for name in ("verdict", "calibrated") if name in given}
         if "calibrated" in given and not isinstance(self.verdict, str):
             given["calibrated"] = tuple(dict.fromkeys([*given["calibrated"], *self.verdict]))
-        if latents and self.one_step == OneStepConfig():
-            given["one_step"] = ONE_STEP_OF_LATENTS
+        if latents and gaussians:
+            given |= {"one_step": ONE_STEP_OF_LATENTS} if self.one_step == OneStepConfig() else {}
+            given |= {"lmd": LMD_OF_LATENTS} if self.lmd == FAST else {}
         if latents and isinstance(self.verdict, str) and not self.weights:
             given["weights"] = WEIGHTS_OF_LATENTS
         return replace(self, **given)
 
 
 def competence(right: float, thumbnail_right: float) -> float:
-    """The classifier's share of errors over that of the network of thumbnails, at most 1.
+    """The square of the classifier's share of errors over that of the network of thumbnails, at most 1.
 
     Where thumbnails show too little to classify known images, they do not separate unknown ones either.
 
@@ -121,4 +134,4 @@ def competence(right: float, thumbnail_right: float) -> float:
         right: share of held-back images that the classifier classifies correctly, in [0, 1].
         thumbnail_right: share that the network of thumbnails classifies correctly, in [0, 1].
     """
-    return min(1.0, (1 - right + SMOOTHING) / (1 - thumbnail_right + SMOOTHING))
+    return min(1.0, (1 - right + SMOOTHING) / (1 - thumbnail_right + SMOOTHING)) ** 2

@@ -13,7 +13,7 @@ from torch import Tensor
 # (B, C, H, W) twice, in [-1, 1], to (B,).
 Distance = Callable[[Tensor, Tensor], Tensor]
 
-DistanceKind = Literal["mse", "ssim", "features", "embedding", "lpips"]
+DistanceKind = Literal["mse", "ssim", "features", "embedding", "mahalanobis", "lpips"]
 
 T = TypeVar("T")
 

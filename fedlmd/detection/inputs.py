@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -25,7 +26,7 @@ from fedlmd.detection.distances import (
 )
 from fedlmd.detection.features import Features, l2_normalised
 from fedlmd.detection.lmd import Condition
-from fedlmd.detection.mahalanobis import ClassGaussians
+from fedlmd.detection.mahalanobis import ClassGaussians, Mahalanobis, mahalanobis_distance
 from fedlmd.detection.union import Union
 from fedlmd.diffusion import Denoiser, Schedule
 
@@ -127,9 +128,27 @@ class DetectorInputs:
         """The distance of a name."""
         if kind == "embedding":
             return embedding_distance(self.classifier.embedding, self.embedding, self.classifier.unit_length)
+        if kind == "mahalanobis":
+            return mahalanobis_distance(self.mahalanobis)
         if kind == "features":
             return deep_feature(self.classifier.maps, self.config.feature_stages)
         return lpips_distance() if kind == "lpips" else {"mse": mse, "ssim": ssim_distance}[kind]
+
+    @cached_property
+    def mahalanobis(self) -> Mahalanobis:
+        """The Mahalanobis distance of the embedding. Raises ValueError before the Gaussians were fitted."""
+        if self.gaussians is None:
+            raise ValueError("the detector 'mahalanobis' needs the Gaussians of known images' embeddings")
+        return Mahalanobis(self.gaussian_features, self.gaussians, self.config.shrinkage)
+
+    @cached_property
+    def thumbnail(self) -> Mahalanobis:
+        """The Mahalanobis distance of the embedding of the thumbnail beside latents; ValueError as for the other."""
+        if self.thumbnails is None:
+            raise ValueError(
+                "the detector 'thumbnail' needs a classifier of thumbnails, and the Gaussians of known ones"
+            )
+        return Mahalanobis(self.classifier.thumbnail_embedding, self.thumbnails, self.config.shrinkage)
 
     def over_denoisers(self, name: str, condition: Condition, make: Callable[[Denoiser], Detector]) -> Detector:
         """What ``make`` gives for the single denoiser, or the union of what it gives for each worker's."""

@@ -30,8 +30,8 @@ class LMDConfig:
         mask: what stays visible, see ``masks``.
         cells: mask cells along a side.
         reconstructions: how many times an image is redrawn, 1 or more (the paper: 10).
-        distance: "mse", "ssim", "features" (in the classifier's maps), "embedding" (in the input of its head)
-            or "lpips" (the paper's; needs the extra).
+        distance: "mse", "ssim", "features" (in the classifier's maps), "embedding" (in the input of its head),
+            "mahalanobis" (by the Gaussians of known images) or "lpips" (the paper's; needs the extra).
         condition: "none" redraws as any known class, as in the paper; "predicted" redraws as the class that the
             classifier predicts, so that an unseen digit is redrawn as the known one that it is mistaken for.
         inpainting: steps, noise and starting level of the sampler.

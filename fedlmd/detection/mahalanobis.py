@@ -7,11 +7,15 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fedlmd.calibration import GAUSSIANS, square
+from fedlmd.detection.distances import Distance, LastCallCache
 from fedlmd.detection.features import Features
+
+FLOOR = 1e-6
+"""Least variance of features, as a share of their mean square."""
 
 
 class ClassGaussians(NamedTuple):
@@ -42,21 +46,23 @@ class Mahalanobis:
         shrinkage: in (0, 1].
 
     Raises:
-        ValueError: when no class has an image, or the features of none vary.
+        ValueError: when no class has an image.
     """
 
     def __init__(self, features: Features, gaussians: ClassGaussians, shrinkage: float = 0.1) -> None:
         self.features = features
         present = gaussians.counts > 0
         counts, self.means, covariances = (part[present].double() for part in gaussians)
+        if not present.any():
+            raise ValueError("there are no images; a Mahalanobis distance needs some of a class")
         shared = (counts[:, None, None] * covariances).sum(0) / counts.sum()
-        if not present.any() or not shared.diagonal().sum() > 0:
-            raise ValueError("there are no images whose features vary; a Mahalanobis distance needs some of each class")
         size = covariances.shape[1]
         weight = (size / (counts + size))[:, None, None]
         mixed = (1 - weight) * covariances + weight * shared
         sphere = torch.eye(size, dtype=shared.dtype, device=shared.device)
-        spheres = mixed.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * sphere
+        # Features of images that are all alike do not vary at all.
+        least = FLOOR * self.means.square().mean().clamp(min=FLOOR)
+        spheres = mixed.diagonal(dim1=1, dim2=2).mean(1).clamp(min=least)[:, None, None] * sphere
         shrunk = (1 - shrinkage) * mixed + shrinkage * spheres
         # By numpy: torch's own inverse takes minutes where two threads share a busy processor.
         self.precisions = torch.from_numpy(np.linalg.inv(shrunk.cpu().numpy())).to(shared.device)
@@ -64,9 +70,31 @@ class Mahalanobis:
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """The smallest of the distances, 0 or more."""
-        offsets = self.features(images).double() - self.means[:, None]
-        squared = ((offsets @ self.precisions) * offsets).sum(2)
-        return squared.amin(0).clamp(min=0).sqrt().float()
+        return self.squared(self.features(images).double() - self.means[:, None]).amin(0).sqrt().float()
+
+    def squared(self, offsets: Float64[Tensor, "*k b d"]) -> Float64[Tensor, "k b"]:
+        """The squared lengths of differences of features, 0 or more, by the covariance of each class."""
+        return ((offsets @ self.precisions) * offsets).sum(2).clamp(min=0)
+
+
+def mahalanobis_distance(detector: Mahalanobis) -> Distance:
+    """The squared Mahalanobis distance between the features of two images, 0 or more.
+
+    The covariance is that of the class which is nearest to the first image.
+    """
+
+    def with_nearest(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = detector.features(images).double()
+        return features, detector.squared(features - detector.means[:, None]).argmin(0)
+
+    first = LastCallCache(with_nearest)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        features, nearest = first(a)
+        squared = detector.squared(detector.features(b).double() - features)
+        return squared.gather(0, nearest[None])[0].float()
+
+    return distance
 
 
 def standardised(gaussians: ClassGaussians) -> tuple[Float[Tensor, " d"], ClassGaussians]:

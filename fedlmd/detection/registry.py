@@ -22,13 +22,6 @@ DetectorBuilder = Callable[[DetectorInputs], Detector]
 """Makes a detector of a run. Raises ValueError where an input is missing."""
 
 
-def mahalanobis(inputs: DetectorInputs) -> Detector:
-    """The Mahalanobis distance of the embedding."""
-    if inputs.gaussians is None:
-        raise ValueError("the detector 'mahalanobis' needs the Gaussians of known images' embeddings")
-    return Mahalanobis(inputs.gaussian_features, inputs.gaussians, inputs.config.shrinkage)
-
-
 def descriptor(inputs: DetectorInputs) -> Detector:
     """The Mahalanobis distance of an encoder's descriptors, each of their entries standardised."""
     if inputs.descriptors is None or inputs.described is None:
@@ -36,13 +29,6 @@ def descriptor(inputs: DetectorInputs) -> Detector:
     scale, gaussians = standardised(inputs.described)
     read = inputs.descriptors
     return Mahalanobis(lambda latents: read(latents) * scale, gaussians, inputs.config.descriptor_shrinkage)
-
-
-def thumbnail(inputs: DetectorInputs) -> Detector:
-    """The Mahalanobis distance of the embedding of the thumbnail beside latents."""
-    if inputs.thumbnails is None:
-        raise ValueError("the detector 'thumbnail' needs a classifier of thumbnails, and the Gaussians of known ones")
-    return Mahalanobis(inputs.classifier.thumbnail_embedding, inputs.thumbnails, inputs.config.shrinkage)
 
 
 def one_step(inputs: DetectorInputs) -> Detector:
@@ -71,9 +57,9 @@ DETECTORS: Registry[DetectorBuilder] = Registry(
     {
         "max-logit": lambda inputs: MaxLogit(inputs.logits),
         "energy": lambda inputs: Energy(inputs.logits),
-        "mahalanobis": mahalanobis,
+        "mahalanobis": lambda inputs: inputs.mahalanobis,
         "descriptor": descriptor,
-        "thumbnail": thumbnail,
+        "thumbnail": lambda inputs: inputs.thumbnail,
         "one-step": one_step,
         "lmd": lmd,
     },

@@ -17,6 +17,7 @@ from fedlmd.detection import (
     build_detectors,
     class_gaussians,
     explanation_config,
+    mse,
 )
 from fedlmd.diffusion import Denoiser, Mixture, Schedule
 from fedlmd.models import Ensemble, Networks, descriptors
@@ -85,5 +86,4 @@ def explainer(settings: Settings, networks: Networks) -> LMD:
     """LMD with settings for an explanation, see ``fedlmd.detection.explanation_config``."""
     config = explanation_config(settings.detector.lmd, settings.noise)
     inputs = detector_inputs(settings, networks)
-    distance = inputs.distance(config.distance)
-    return LMD(inputs.denoiser, inputs.schedule, distance, config, inputs.classify)
+    return LMD(inputs.denoiser, inputs.schedule, mse, config, inputs.classify)  # no distance is measured

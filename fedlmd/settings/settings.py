@@ -119,7 +119,8 @@ class Settings:
     @property
     def detectors(self) -> DetectorConfig:
         """The detectors' settings without "auto"."""
-        return self.detector.chosen(latents=self.has_latents, thumbnails=self.networks.classifier.thumbnail > 0)
+        thumbnails, gaussians = self.networks.classifier.thumbnail > 0, self.federation.merge == "rounds"
+        return self.detector.chosen(latents=self.has_latents, thumbnails=thumbnails, gaussians=gaussians)
 
     @property
     def has_latents(self) -> bool:

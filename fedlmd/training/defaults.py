@@ -33,9 +33,10 @@ LATENTS = {
 
 THUMBNAILS = TrainingConfig(
     AUTO,
-    passes=36.0,
+    passes=18.0,
     fewest=480,
     most=1000,
+    batch_size=32,
     weight_decay=0.1,
     ema=0.99,
     augmentation=IMAGES["classifier"].augmentation,

@@ -18,21 +18,20 @@ def test_each_std_is_divided_by_its_scores_weight():
     assert {name: moments.std for name, moments in scaled.items()} == {
         "mahalanobis": 2.0,
         "descriptor": 4.0,
-        "one-step": 4.0,
-        "thumbnail": pytest.approx(2 / 1.5),
+        "thumbnail": 1.0,
     }
     assert {moments.mean for moments in scaled.values()} == {1.0}
 
 
 @pytest.mark.parametrize(
     ("classifier", "thumbnail", "share"),
-    [(1.0, 1.0, 1.0), (0.9, 0.95, 1.0), (0.98, 0.94, 0.5), (0.9, 0.42, 0.2), (1.0, 0.0, 0.02 / 1.02)],
+    [(1.0, 1.0, 1.0), (0.9, 0.95, 1.0), (0.97, 0.89, 0.25), (0.9, 0.3, 0.04), (1.0, 0.0, (0.05 / 1.05) ** 2)],
 )
 def test_thumbnails_that_tell_labels_worse_weigh_less(classifier, thumbnail, share):
     assert competence(classifier, thumbnail) == pytest.approx(share)
     scale = {**SCALE, "right": right(classifier), "thumbnail-right": right(thumbnail)}
     scaled = DetectorConfig().chosen(latents=True, thumbnails=True).scaled(scale)
-    assert scaled["thumbnail"].std == pytest.approx(2 / (1.5 * share))
+    assert scaled["thumbnail"].std == pytest.approx(1 / share)
     assert scaled["mahalanobis"].std == 2.0
 
 
@@ -42,3 +41,12 @@ def test_thumbnails_come_to_the_lists_that_nobody_gave():
     given = DetectorConfig(verdict=("mahalanobis",)).chosen(latents=True, thumbnails=True)
     assert given.verdict == ("mahalanobis",)
     assert "thumbnail" in given.calibrated
+
+
+def test_on_latents_scores_of_the_denoiser_use_the_gaussians_where_these_are_fitted_in_time():
+    chosen = DetectorConfig().chosen(latents=True)
+    assert (chosen.one_step.distance, chosen.lmd.distance) == ("mahalanobis", "mahalanobis")
+    without = DetectorConfig().chosen(latents=True, gaussians=False)
+    assert (without.one_step.distance, without.lmd.distance) == ("embedding", "embedding")
+    with pytest.raises(ValueError, match=r'distance of lmd is "mahalanobis".*take "embedding"'):
+        chosen.chosen(latents=True, gaussians=False)

@@ -5,7 +5,7 @@ import torch
 from sklearn.covariance import EmpiricalCovariance
 
 from fedlmd.detection import Detector
-from fedlmd.detection.mahalanobis import ClassGaussians, Mahalanobis
+from fedlmd.detection.mahalanobis import ClassGaussians, Mahalanobis, mahalanobis_distance
 
 
 def table(rows, columns, shift):
@@ -82,8 +82,30 @@ def test_a_class_of_one_image_has_nearly_the_covariance_of_the_others():
     assert Mahalanobis(features, few).score(as_images(torch.tensor([[9.0]]))).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("counts", [[0.0, 0.0], [3.0, 2.0]])
-def test_gaussians_of_no_images_or_of_images_that_do_not_vary_are_refused(counts):
-    gaussians = ClassGaussians(torch.tensor(counts), torch.zeros(2, 3), torch.zeros(2, 3, 3))
-    with pytest.raises(ValueError, match="there are no images whose features vary"):
+def test_gaussians_of_no_images_are_refused():
+    gaussians = ClassGaussians(torch.zeros(2), torch.zeros(2, 3), torch.zeros(2, 3, 3))
+    with pytest.raises(ValueError, match="there are no images"):
         Mahalanobis(features, gaussians)
+
+
+def test_images_that_are_all_alike_have_the_score_0_and_others_a_finite_one():
+    gaussians = ClassGaussians(torch.tensor([3.0]), torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2, 2))
+    same, other = Mahalanobis(features, gaussians).score(as_images(torch.tensor([[2.0, 0.0], [2.0, 1.0]])))
+    assert same == 0
+    # The variance is a tenth of a millionth of the mean square 2.
+    assert other.item() == pytest.approx((1 / (0.1 * 1e-6 * 2)) ** 0.5)
+
+
+def test_the_distance_of_two_images_is_by_the_covariance_of_the_class_nearest_to_the_first():
+    detector = fitted(DOMAIN, LABELS)
+    distances = mahalanobis_distance(detector)(QUERIES, DOMAIN[:4])
+    for query, other, distance in zip(QUERIES, DOMAIN, distances, strict=False):
+        squares = [
+            (offset @ precision @ offset).item()
+            for mean, precision in zip(detector.means, detector.precisions, strict=True)
+            for offset in [features(query[None])[0].double() - mean]
+        ]
+        nearest = detector.precisions[squares.index(min(squares))]
+        offset = (features(query[None]) - features(other[None]))[0].double()
+        assert distance.item() == pytest.approx((offset @ nearest @ offset).item(), rel=1e-5)
+    assert mahalanobis_distance(detector)(QUERIES, QUERIES).max() < 1e-9

@@ -38,7 +38,7 @@ def test_photographs_get_an_encoder_and_its_latents_the_networks_that_suit_them(
     settings, notes = settle(from_mapping({"labels": ["a", "b"]}), workers)
     assert settings.pixel_rules == PixelRules(160, 3, fit="crop")
     assert (settings.encoder.name, settings.encoder.features, settings.encoder.side) == ("efficientnet-lite0", 304, 10)
-    assert settings.detector.verdict == ("mahalanobis", "descriptor", "one-step", "thumbnail")
+    assert settings.detector.verdict == ("mahalanobis", "descriptor", "thumbnail")
     assert settings.models.views == 1
     assert settings.is_resolved
     assert [note for note in notes if "efficientnet-lite0" in note]

@@ -32,8 +32,9 @@ from fedlmd.worker.alone import certify, resolved, train_alone
 from fedlmd.worker.handler import WORKER, build_handler
 from fedlmd.worker.images import WorkerConfig
 from fedlmd.worker.training import fit_part
-from fedlmd.worker.worker import PARTS, Worker
+from fedlmd.worker.worker import Worker
 
+PARTS = ("classifier", "denoiser")
 LISTS = (("0", "1"), ("1", "2"))
 
 
