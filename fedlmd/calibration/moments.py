@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-RIGHT, THUMBNAIL_RIGHT = "right", "thumbnail-right"
-"""Moments, beside those of the scores, of whether a held-back image was classified correctly: by the classifier, and by
-its network of thumbnails."""
+RIGHT = "right"
+"""Name of the moments, beside those of the scores, of whether the classifier was right about a held-back image."""
 
 
 class CalibrationError(ValueError):
@@ -29,6 +28,11 @@ class Moments:
     def __post_init__(self) -> None:
         if self.count < 1 or not math.isfinite(self.mean) or not 0 <= self.std < math.inf:
             raise CalibrationError(f"moments are finite and of at least 1 image, not {self}")
+
+
+def right_of(detector: str) -> str:
+    """Name of the moments of whether a held-back image's nearest class, by a detector's Gaussians, was its own."""
+    return f"{detector}-{RIGHT}"
 
 
 def pool_moments(moments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Out-of-distribution detection: masks, distances, detectors, metrics. Takes callables, imports no network."""
 
-from fedlmd.detection.config import DetectorConfig
+from fedlmd.detection.config import WEIGHED, DetectorConfig
 from fedlmd.detection.detector import Detector
 from fedlmd.detection.distances import Distance, embedding_distance, mse, ssim_distance
 from fedlmd.detection.energy import Energy
@@ -23,6 +23,7 @@ __all__ = [
     "LMD",
     "PAPER",
     "PRESETS",
+    "WEIGHED",
     "ClassGaussians",
     "Detector",
     "DetectorConfig",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from fedlmd.calibration import RIGHT, THUMBNAIL_RIGHT, Moments
+from fedlmd.calibration import RIGHT, Moments, right_of
 from fedlmd.choices import between, one_of
 from fedlmd.detection.lmd import FAST, LMDConfig
 from fedlmd.detection.one_step import OneStepConfig
@@ -29,12 +29,15 @@ LATENTS: dict[str, tuple[str, ...] | str] = {
 THUMBNAIL = "thumbnail"
 """The detector that comes to both lists where the classifier gets thumbnails beside latents."""
 
+WEIGHED = ("descriptor", THUMBNAIL)
+"""The detectors whose weight in a verdict falls with the errors of their Gaussians, see ``competence``."""
+
 SMOOTHING = 0.05
 """Share of errors that is added to both where they are compared, as few images are held back."""
 
 ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.7, 0.8, 0.9), distance="mahalanobis")
 LMD_OF_LATENTS = replace(FAST, distance="mahalanobis")
-WEIGHTS_OF_LATENTS = {"descriptor": 0.5, THUMBNAIL: 2.0}
+WEIGHTS_OF_LATENTS = {"descriptor": 1.0, THUMBNAIL: 2.0}
 """What takes the place of the defaults on latents: chosen on other labels than those that results are given of. Scores
 of the denoiser are not in the verdict: with them unknown tiles and signs were detected less well."""
 
@@ -85,11 +88,13 @@ class DetectorConfig:
     def scaled(self, scale: Mapping[str, Moments]) -> dict[str, Moments]:
         """The moments by which ``fuse`` standardises the verdict's scores, each std divided by its score's weight.
 
-        The weight of "thumbnail" is smaller the more often thumbnails are classified wrongly, see ``competence``.
+        Those of ``WEIGHED`` weigh less the more often a held-back image's nearest class is not its own, see
+        ``competence``.
         """
         weights = {name: self.weights.get(name, 1.0) for name in self.verdict}
-        if THUMBNAIL in weights and {RIGHT, THUMBNAIL_RIGHT} <= scale.keys():
-            weights[THUMBNAIL] *= competence(scale[RIGHT].mean, scale[THUMBNAIL_RIGHT].mean)
+        for name in set(WEIGHED) & weights.keys():
+            if {RIGHT, right_of(name)} <= scale.keys():
+                weights[name] *= competence(scale[RIGHT].mean, scale[right_of(name)].mean)
         weighted = {name: (scale[name], weight) for name, weight in weights.items()}
         return {name: replace(moments, std=moments.std / weight) for name, (moments, weight) in weighted.items()}
 
@@ -125,13 +130,13 @@ class DetectorConfig:
         return replace(self, **given)
 
 
-def competence(right: float, thumbnail_right: float) -> float:
-    """The square of the classifier's share of errors over that of the network of thumbnails, at most 1.
+def competence(right: float, nearest_right: float) -> float:
+    """The square of the classifier's share of errors over that of a detector's Gaussians, at most 1.
 
-    Where thumbnails show too little to classify known images, they do not separate unknown ones either.
+    Where what a detector looks at shows too little to tell known classes apart, it does not show unknown ones either.
 
     Args:
         right: share of held-back images that the classifier classifies correctly, in [0, 1].
-        thumbnail_right: share that the network of thumbnails classifies correctly, in [0, 1].
+        nearest_right: share whose nearest class by the detector's Gaussians is their own, in [0, 1].
     """
-    return min(1.0, (1 - right + SMOOTHING) / (1 - thumbnail_right + SMOOTHING)) ** 2
+    return min(1.0, (1 - right + SMOOTHING) / (1 - nearest_right + SMOOTHING)) ** 2

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from fedlmd.calibration import GAUSSIANS, square
@@ -52,6 +52,7 @@ class Mahalanobis:
     def __init__(self, features: Features, gaussians: ClassGaussians, shrinkage: float = 0.1) -> None:
         self.features = features
         present = gaussians.counts > 0
+        self.classes = present.nonzero()[:, 0]
         counts, self.means, covariances = (part[present].double() for part in gaussians)
         if not present.any():
             raise ValueError("there are no images; a Mahalanobis distance needs some of a class")
@@ -70,7 +71,16 @@ class Mahalanobis:
     @torch.inference_mode()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """The smallest of the distances, 0 or more."""
-        return self.squared(self.features(images).double() - self.means[:, None]).amin(0).sqrt().float()
+        return self.to_classes(images).amin(0).sqrt().float()
+
+    @torch.inference_mode()
+    def nearest(self, images: Float[Tensor, "b c h w"]) -> Int[Tensor, " b"]:
+        """The index of the nearest class."""
+        return self.classes[self.to_classes(images).argmin(0)]
+
+    def to_classes(self, images: Float[Tensor, "b c h w"]) -> Float64[Tensor, "k b"]:
+        """The squared distances to each class that has images."""
+        return self.squared(self.features(images).double() - self.means[:, None])
 
     def squared(self, offsets: Float64[Tensor, "*k b d"]) -> Float64[Tensor, "k b"]:
         """The squared lengths of differences of features, 0 or more, by the covariance of each class."""

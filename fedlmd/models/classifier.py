@@ -129,13 +129,9 @@ class Classifier(nn.Module, ABC):
         """Embeddings scaled to unit length."""
         return F.normalize(embedding)
 
-    def of_thumbnails(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b _e"], Float[Tensor, "b k"]]:
-        """The embedding of thumbnails, scaled to unit length, and their logits. Raises ValueError without any."""
-        raise ValueError(f"this classifier gets no thumbnails, the {images.shape[1]} channels are those of the image")
-
     def thumbnail_embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
-        """The first of ``of_thumbnails``."""
-        return self.of_thumbnails(images)[0]
+        """The embedding of thumbnails beside latents, scaled to unit length. Raises ValueError without any."""
+        raise ValueError(f"this classifier gets no thumbnails, the {images.shape[1]} channels are those of the image")
 
     def follow(self, mean: Float[Tensor, " d"], projection: Float[Tensor, "c d"]) -> None:
         """Take the whitening of the encoder whose latents the classifier gets; most classifiers need none of it."""

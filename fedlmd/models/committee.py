@@ -105,16 +105,16 @@ class Committee(Classifier):
         parts = self.cnn.stages_embedding(self.leading(images)), self.last_blocks.stages_embedding(latents)
         return torch.cat(parts, dim=1)
 
-    def of_thumbnails(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b _e"], Float[Tensor, "b k"]]:
-        """The embedding of the CNN on thumbnails, the mean over its views scaled to unit length, and its logits.
+    def thumbnail_embedding(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _e"]:
+        """The embedding of the CNN on thumbnails, the mean over its views scaled to unit length.
 
         Raises:
             ValueError: the classifier has none.
         """
         if self.small is None:
-            return super().of_thumbnails(images)
+            return super().thumbnail_embedding(images)
         views = self.small.embedding(self.thumbnails(images))
-        return F.normalize(torch.stack(views.chunk(VIEWS, dim=1)).mean(0)), self.small.logits(views)
+        return F.normalize(torch.stack(views.chunk(VIEWS, dim=1)).mean(0))
 
     def maps(self, images: Float[Tensor, "b _c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """The feature maps of the stages of the CNN on latents."""

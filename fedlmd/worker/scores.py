@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedlmd.calibration import RIGHT, THUMBNAIL_RIGHT, Moments, Sketch
-from fedlmd.data import DataError, some
-from fedlmd.detection import Detector, fuse, moments_of, scored
+from fedlmd.calibration import RIGHT, Moments, Sketch, right_of
+from fedlmd.data import DataError, LabelledImages, some
+from fedlmd.detection import WEIGHED, Detector, Mahalanobis, fuse, moments_of, scored
 from fedlmd.inference import CLASS, detectors, self_test_outputs, self_test_scores
 from fedlmd.models import Networks
 from fedlmd.progress import Progress, Result, Work
 from fedlmd.release import VERDICT, Weights
 from fedlmd.settings import Settings
-from fedlmd.training import Classify, evaluate_images
+from fedlmd.training import evaluate_images
 from fedlmd.worker.images import WorkerImages
 from fedlmd.worker.training import of_networks
 
@@ -54,8 +54,8 @@ class CalibrationScores:
         The result is count, mean and standard deviation of every score.
 
         "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images have the same
-        form, so that they are pooled in the same way; and so have ``RIGHT`` and ``THUMBNAIL_RIGHT``, where the
-        classifier gets thumbnails.
+        form, so that they are pooled in the same way; and so have ``RIGHT`` and, of the detectors of ``WEIGHED``,
+        ``right_of`` them.
         """
         chosen, others = (
             some(part, settings.calibration.images, settings.seed) for part in (images.held_back, images.evaluation)
@@ -70,9 +70,10 @@ class CalibrationScores:
         deciding = {name: by_name[name] for name in settings.detectors.verdict}
         self.evaluated = yield from scored_in_steps(deciding, evaluation, networks.device, steps, len(batches))
         measured = {**self.scores, **evaluated._asdict()}
-        if settings.networks.classifier.thumbnail:
-            small = evaluate_images(of_thumbnails(networks), of_networks(chosen, settings))
-            measured |= {RIGHT: held_back.accuracy, THUMBNAIL_RIGHT: small.accuracy}
+        nearest = {name: each for name, each in by_name.items() if name in WEIGHED and isinstance(each, Mahalanobis)}
+        if nearest:
+            right = {right_of(name): nearest_right(each, chosen, networks.device) for name, each in nearest.items()}
+            measured |= {RIGHT: held_back.accuracy, **right}
         return Result({name: asdict(moments_of(scores)) for name, scores in measured.items()})
 
     def sketches(self, settings: Settings, scale: Scale) -> dict[str, Any]:
@@ -153,10 +154,13 @@ def refuse_unmeasurable(name: str, images: WorkerImages, held_back: float) -> No
 
 def moments_of_verdict(settings: Settings, scale: Scale) -> dict[str, Moments]:
     """The moments by which the scores that make the verdict are standardised, see ``DetectorConfig.scaled``."""
-    names = [*settings.detectors.verdict, *(name for name in (RIGHT, THUMBNAIL_RIGHT) if name in scale)]
+    shares = [RIGHT, *map(right_of, WEIGHED)]
+    names = [*settings.detectors.verdict, *(name for name in shares if name in scale)]
     return settings.detectors.scaled({name: Moments(**scale[name]) for name in names})
 
 
-def of_thumbnails(networks: Networks) -> Classify:
-    """Latents to the logits of the classifier's network of thumbnails, on the processor."""
-    return lambda latents: networks.classifier.of_thumbnails(latents.to(networks.device))[1].cpu()
+def nearest_right(detector: Mahalanobis, images: LabelledImages, device: torch.device) -> Float[Tensor, " n"]:
+    """1 for each image whose nearest class is its own, else 0."""
+    batches = torch.split(images.images(), BATCH)
+    nearest = torch.cat([detector.nearest(batch.to(device)).cpu() for batch in batches])
+    return (nearest == images.labels).float()

@@ -17,22 +17,25 @@ def test_each_std_is_divided_by_its_scores_weight():
     scaled = DetectorConfig().chosen(latents=True, thumbnails=True).scaled(SCALE)
     assert {name: moments.std for name, moments in scaled.items()} == {
         "mahalanobis": 2.0,
-        "descriptor": 4.0,
+        "descriptor": 2.0,
         "thumbnail": 1.0,
     }
     assert {moments.mean for moments in scaled.values()} == {1.0}
 
 
 @pytest.mark.parametrize(
-    ("classifier", "thumbnail", "share"),
+    ("classifier", "nearest", "share"),
     [(1.0, 1.0, 1.0), (0.9, 0.95, 1.0), (0.97, 0.89, 0.25), (0.9, 0.3, 0.04), (1.0, 0.0, (0.05 / 1.05) ** 2)],
 )
-def test_thumbnails_that_tell_labels_worse_weigh_less(classifier, thumbnail, share):
-    assert competence(classifier, thumbnail) == pytest.approx(share)
-    scale = {**SCALE, "right": right(classifier), "thumbnail-right": right(thumbnail)}
-    scaled = DetectorConfig().chosen(latents=True, thumbnails=True).scaled(scale)
+def test_detectors_whose_gaussians_tell_labels_worse_weigh_less(classifier, nearest, share):
+    assert competence(classifier, nearest) == pytest.approx(share)
+    chosen, classified = DetectorConfig().chosen(latents=True, thumbnails=True), {"right": right(classifier)}
+    scaled = chosen.scaled({**SCALE, **classified, "thumbnail-right": right(nearest)})
     assert scaled["thumbnail"].std == pytest.approx(1 / share)
-    assert scaled["mahalanobis"].std == 2.0
+    assert (scaled["mahalanobis"].std, scaled["descriptor"].std) == (2.0, 2.0)
+    scaled = chosen.scaled({**SCALE, **classified, "descriptor-right": right(nearest)})
+    assert scaled["descriptor"].std == pytest.approx(2 / share)
+    assert (scaled["mahalanobis"].std, scaled["thumbnail"].std) == (2.0, 1.0)
 
 
 def test_thumbnails_come_to_the_lists_that_nobody_gave():

@@ -109,3 +109,10 @@ def test_the_distance_of_two_images_is_by_the_covariance_of_the_class_nearest_to
         offset = (features(query[None]) - features(other[None]))[0].double()
         assert distance.item() == pytest.approx((offset @ nearest @ offset).item(), rel=1e-5)
     assert mahalanobis_distance(detector)(QUERIES, QUERIES).max() < 1e-9
+
+
+def test_the_nearest_class_is_that_with_the_smallest_distance_among_those_with_images():
+    means = torch.tensor([[0.0, 0.0], [5.0, 0.0], [9.0, 9.0], [0.0, 5.0]])
+    gaussians = ClassGaussians(torch.tensor([9.0, 0.0, 9.0, 9.0]), means, torch.eye(2).expand(4, 2, 2))
+    images = as_images(torch.tensor([[1.0, 1.0], [0.5, 4.0], [5.0, 0.5], [8.0, 8.0]]))
+    assert Mahalanobis(features, gaussians).nearest(images).tolist() == [0, 3, 0, 2]

@@ -74,8 +74,9 @@ def test_training_alone_gives_a_release_that_predicts_photographs(settings, plac
 def test_fine_tuned_blocks_train_and_predict_as_any_classifier(place, tmp_path):
     pytest.importorskip("efficientnet_lite_pytorch")
     changes = {"encoder": {"name": "efficientnet-lite0"}, "image_size": 96, "models": {"denoiser": [8, 8]}}
-    steps = {"classifier": {"steps": 15, "batch_size": 16}, "data": {"source": str(place / "images"), "held_back": 0.3}}
-    settings = from_mapping({**SETTINGS, **changes, **steps})
+    steps = {name: {"steps": 15, "batch_size": 16} for name in ("classifier", "thumbnails")}
+    data = {"source": str(place / "images"), "held_back": 0.3}
+    settings = from_mapping({**SETTINGS, **changes, **steps, "data": data})
     result = drain(train_alone(WorkerConfig("alone", settings.data), settings))
     assert result.metrics["card"]["settings"]["models"]["classifier_network"] == "cnn+blocks"
     assert result.metrics["accuracy"] > 0.9

@@ -18,7 +18,6 @@ from fedlmd.calibration import (
     EVALUATION,
     LEVELS,
     RIGHT,
-    THUMBNAIL_RIGHT,
     PromiseCheck,
     Reference,
     Sketch,
@@ -26,6 +25,7 @@ from fedlmd.calibration import (
     pool_moments,
     pool_sketches,
     reference,
+    right_of,
 )
 from fedlmd.federation.actions import MOMENTS, THRESHOLDS
 from fedlmd.federation.messages import Reply
@@ -126,7 +126,7 @@ def finish_release(
     thresholds = replies[THRESHOLDS]
     pooled = pool_moments([reply.metrics for reply in replies[MOMENTS]])
     sketches = pool_sketches([score_sketches(reply) for reply in thresholds], LEVELS)
-    alpha, scored = plan.settings["calibration"]["alpha"], {*sketches, RIGHT, THUMBNAIL_RIGHT}
+    alpha, scored = plan.settings["calibration"]["alpha"], {*sketches, RIGHT, *map(right_of, sketches)}
     card: dict[str, Any] = {
         "settings": plan.settings,
         "calibration": {
