@@ -14,7 +14,7 @@ from fedlmd.calibration.config import CalibrationConfig
 from fedlmd.calibration.conformal import ComparedImages, Reference, Verdict, decide, reference
 from fedlmd.calibration.drift import DriftConfig, DriftReport, DriftState, DriftWatch
 from fedlmd.calibration.drift_state import from_json, to_json
-from fedlmd.calibration.moments import RIGHT, CalibrationError, Moments, pool_moments, right_of
+from fedlmd.calibration.moments import HEAT, RIGHT, CalibrationError, Moments, pool_moments, right_of
 from fedlmd.calibration.promise import EVALUATION, PromiseCheck, check_scores, check_sketches, needed, too_few
 from fedlmd.calibration.repeats import IN_A_ROW, Repeats
 from fedlmd.calibration.sketch import LEVELS, Sketch, pool_sketches
@@ -25,6 +25,7 @@ __all__ = [
     "ENCODER",
     "EVALUATION",
     "GAUSSIANS",
+    "HEAT",
     "IN_A_ROW",
     "LEVELS",
     "RIGHT",

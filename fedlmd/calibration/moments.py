@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+HEAT = "heat"
+"""Name of the moments of the heat of known images' cells, see ``fedlmd.inference.heat_of_cells``."""
+
 RIGHT = "right"
 """Name of the moments, beside those of the scores, of whether the classifier was right about a held-back image."""
 

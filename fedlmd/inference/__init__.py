@@ -1,6 +1,6 @@
 """From a release to predictions: detectors, predictor, evaluation, figures."""
 
-from fedlmd.inference.detectors import detector_inputs, detectors
+from fedlmd.inference.detectors import detector_inputs, detectors, heat_of_cells
 from fedlmd.inference.evaluation import Report, examine, known_source
 from fedlmd.inference.figures import Row, channels_last, gallery, heat_map, heated, png
 from fedlmd.inference.nearest import NearestImage, NearestImages
@@ -24,6 +24,7 @@ __all__ = [
     "examine",
     "gallery",
     "heat_map",
+    "heat_of_cells",
     "heated",
     "known_source",
     "png",

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from fedlmd.calibration import DESCRIBED, THUMBNAILS, Moments
 from fedlmd.detection import (
     DENOISING,
@@ -18,6 +22,7 @@ from fedlmd.detection import (
     class_gaussians,
     explanation_config,
     mse,
+    residual_heat,
 )
 from fedlmd.diffusion import Denoiser, Mixture, Schedule
 from fedlmd.models import Ensemble, Networks, descriptors
@@ -52,6 +57,15 @@ def detector_inputs(settings: Settings, networks: Networks, weights: Mapping[str
         thumbnails=thumbnails,
         workers=worker_denoisers(networks.denoiser) if union and isinstance(networks.denoiser, Ensemble) else (),
     )
+
+
+@torch.inference_mode()
+def heat_of_cells(
+    settings: Settings, inputs: DetectorInputs, latents: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b h w"]:
+    """How far each cell of latents is from its posterior mean, squared; see ``fedlmd.detection.residual_heat``."""
+    label = inputs.classify(latents) if settings.detector.lmd.condition == "predicted" else None
+    return residual_heat(latents, inputs.denoiser, inputs.schedule, label).square()
 
 
 def denoiser_of(networks: Networks, schedule: Schedule) -> Denoiser:

@@ -71,7 +71,8 @@ class Explanation:
 
     Args:
         heat: (H, W), 0 or more: how far the image is from the median reconstruction, beyond the spread of all; at most
-            4 for pixels. Latents' is enlarged to the image's size.
+            4 for pixels. That of latents counts beyond the mean and one standard deviation of known images' cells, and
+            is enlarged to the image's size.
         redrawn_as: the label that the reconstructions were conditioned on; None for the unconditional map.
         redrawings: of an image itself; None where the model redraws an encoder's latents, which cannot be shown.
         brightest: heat that is drawn brightest; the same for all images of a release.

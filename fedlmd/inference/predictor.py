@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fedlmd.calibration import Moments, Reference, Sketch, decide, reference
-from fedlmd.detection import build_detectors, fuse, heat, median_reconstruction, residual_heat
-from fedlmd.inference.detectors import detector_inputs, explainer
+from fedlmd.calibration import HEAT, Moments, Reference, Sketch, decide, reference
+from fedlmd.detection import build_detectors, fuse, heat, median_reconstruction
+from fedlmd.inference.detectors import detector_inputs, explainer, heat_of_cells
 from fedlmd.inference.prediction import Explanation, Prediction, Redrawings, as_number
 from fedlmd.inference.self_test import self_test_outputs, self_test_scores
 from fedlmd.models import EncoderError, build, load_encoder
@@ -25,7 +25,7 @@ CLASS = "class"
 """The name under which the cross-entropy of the true label is calibrated, from which label sets are made."""
 
 BRIGHTEST_CELL = 9.0
-"""Heat of an encoder's cells that is drawn brightest, in squared standard deviations; known images have about 1."""
+"""Heat of an encoder's cells that is drawn brightest, in squared standard deviations."""
 
 BATCH = 64
 """Images that are scored at once."""
@@ -198,13 +198,12 @@ class Predictor:
         """The heat-map of one image, see ``fedlmd.detection.heat``; of an image without an encoder its redrawings."""
         latents = self.inputs.maps(self.networks.encode(image.to(self.networks.device)))
         conditioned = self.explainer.config.condition == "predicted"
-        predicted = self.inputs.classify(latents)
-        label = self.settings.labels[int(predicted)] if conditioned else None
+        label = self.settings.labels[int(self.inputs.classify(latents))] if conditioned else None
         if self.settings.has_latents:
-            cells = residual_heat(
-                latents, self.inputs.denoiser, self.inputs.schedule, predicted if conditioned else None
-            )
-            large = F.interpolate(cells.square()[:, None], image.shape[2:], mode="bilinear")
+            cells = heat_of_cells(self.settings, self.inputs, latents)
+            if known := self.scale.get(HEAT):
+                cells = (cells - known.mean - known.std).clamp(min=0)
+            large = F.interpolate(cells[:, None], image.shape[2:], mode="bilinear")
             return Explanation(large[0, 0].cpu(), label, brightest=BRIGHTEST_CELL)
         redrawn = self.explainer.reconstruct(latents)
         redrawings = Redrawings(

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedlmd.calibration import RIGHT, Moments, Sketch, right_of
+from fedlmd.calibration import HEAT, RIGHT, Moments, Sketch, right_of
 from fedlmd.data import DataError, LabelledImages, some
-from fedlmd.detection import WEIGHED, Detector, Mahalanobis, fuse, moments_of, scored
-from fedlmd.inference import CLASS, detectors, self_test_outputs, self_test_scores
+from fedlmd.detection import WEIGHED, Detector, Mahalanobis, build_detectors, fuse, moments_of, scored
+from fedlmd.inference import CLASS, detector_inputs, detectors, heat_of_cells, self_test_outputs, self_test_scores
 from fedlmd.models import Networks
 from fedlmd.progress import Progress, Result, Work
 from fedlmd.release import VERDICT, Weights
@@ -26,6 +26,9 @@ Scale = Mapping[str, Mapping[str, Any]]
 
 BATCH = 50
 """Images that are scored at once."""
+
+HEATED = 100
+"""Held-back images whose heat is measured at most; each takes three evaluations of the denoiser."""
 
 FEWEST = 2
 """Images that a standard deviation needs."""
@@ -54,8 +57,7 @@ class CalibrationScores:
         The result is count, mean and standard deviation of every score.
 
         "accuracy" (whether the class was right) and "loss" (cross-entropy, nats) on the evaluation images have the same
-        form, so that they are pooled in the same way; and so have ``RIGHT`` and, of the detectors of ``WEIGHED``,
-        ``right_of`` them.
+        form, so that they are pooled in the same way; and so has what ``of_latents`` measures.
         """
         chosen, others = (
             some(part, settings.calibration.images, settings.seed) for part in (images.held_back, images.evaluation)
@@ -70,10 +72,8 @@ class CalibrationScores:
         deciding = {name: by_name[name] for name in settings.detectors.verdict}
         self.evaluated = yield from scored_in_steps(deciding, evaluation, networks.device, steps, len(batches))
         measured = {**self.scores, **evaluated._asdict()}
-        nearest = {name: each for name, each in by_name.items() if name in WEIGHED and isinstance(each, Mahalanobis)}
-        if nearest:
-            right = {right_of(name): nearest_right(each, chosen, networks.device) for name, each in nearest.items()}
-            measured |= {RIGHT: held_back.accuracy, **right}
+        if settings.has_latents:
+            measured |= {RIGHT: held_back.accuracy, **of_latents(settings, networks, weights, chosen)}
         return Result({name: asdict(moments_of(scores)) for name, scores in measured.items()})
 
     def sketches(self, settings: Settings, scale: Scale) -> dict[str, Any]:
@@ -157,6 +157,25 @@ def moments_of_verdict(settings: Settings, scale: Scale) -> dict[str, Moments]:
     shares = [RIGHT, *map(right_of, WEIGHED)]
     names = [*settings.detectors.verdict, *(name for name in shares if name in scale)]
     return settings.detectors.scaled({name: Moments(**scale[name]) for name in names})
+
+
+def of_latents(settings: Settings, networks: Networks, weights: Weights, images: LabelledImages) -> dict[str, Tensor]:
+    """What is measured of held-back latents alone.
+
+    Returns:
+        "heat": of the cells of at most ``HEATED`` images; and of the detectors of ``WEIGHED`` that the run calibrates,
+        under the name that ``right_of`` gives: 1 for each image whose nearest class is its own, else 0.
+    """
+    inputs, device = detector_inputs(settings, networks, weights), networks.device
+    batches = torch.split(some(images, HEATED, settings.seed).images(), BATCH)
+    heat = [heat_of_cells(settings, inputs, inputs.maps(batch.to(device))).flatten().cpu() for batch in batches]
+    weighed = build_detectors([name for name in WEIGHED if name in settings.detectors.calibrated], inputs)
+    right = {
+        right_of(name): nearest_right(detector, images, device)
+        for name, detector in weighed.items()
+        if isinstance(detector, Mahalanobis)
+    }
+    return {HEAT: torch.cat(heat), **right}
 
 
 def nearest_right(detector: Mahalanobis, images: LabelledImages, device: torch.device) -> Float[Tensor, " n"]:

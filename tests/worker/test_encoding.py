@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fedlmd.calibration import Moments, added, cell_sums, gaussians, whitening
 from fedlmd.data import DataConfig, PartitionConfig, PixelRules, load
-from fedlmd.detection import class_gaussians
-from fedlmd.inference import Predictor
+from fedlmd.detection import DETECTORS, class_gaussians
+from fedlmd.inference import Predictor, detector_inputs, heat_of_cells
 from fedlmd.models import EncoderConfig, EncoderError, LatentEncoder, build
 from fedlmd.progress import drain
 from fedlmd.release import Release, ReleaseError, half, load_release, save_release
@@ -69,6 +70,29 @@ def test_training_alone_gives_a_release_that_predicts_photographs(settings, plac
     explained = predictor.explain(known.images()[:1])
     assert explained.heat.shape == (64, 64)
     assert explained.redrawings is None
+    latents = predictor.inputs.maps(predictor.networks.encode(known.images()[:1]))
+    cells = heat_of_cells(predictor.settings, predictor.inputs, latents)
+    beyond = (cells - predictor.scale["heat"].mean - predictor.scale["heat"].std).clamp(min=0)
+    torch.testing.assert_close(explained.heat, F.interpolate(beyond[:, None], (64, 64), mode="bilinear")[0, 0])
+
+
+def test_calibration_measures_the_heat_of_cells_and_how_often_the_nearest_class_is_right(settings, place):
+    worker = federation(settings, 1)[0]
+    weights = half(build(settings.networks).weights()) | fitted([worker], settings)
+    weights |= gaussians(send(worker, "sums", settings, weights).weights)
+    measured = send(worker, "moments", settings, weights).metrics
+    chosen, networks = drain(worker.images(settings, weights)).held_back, build(settings.networks, weights)
+    inputs = detector_inputs(settings, networks, weights)
+    latents = chosen.images()
+    heat = heat_of_cells(settings, inputs, inputs.maps(latents))
+    assert measured["heat"] == pytest.approx(
+        {"count": heat.numel(), "mean": float(heat.mean()), "std": float(heat.std(correction=0))}, rel=1e-4
+    )
+    detector = DETECTORS["descriptor"](inputs)
+    nearest = (detector.nearest(latents) == chosen.labels).double()
+    assert measured["descriptor-right"]["mean"] == pytest.approx(float(nearest.mean()))
+    classified = networks.classifier(inputs.maps(latents)).argmax(1) == chosen.labels
+    assert measured["right"]["mean"] == pytest.approx(float(classified.double().mean()))
 
 
 def test_fine_tuned_blocks_train_and_predict_as_any_classifier(place, tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from fedlmd.calibration import (
     EVALUATION,
+    HEAT,
     LEVELS,
     RIGHT,
     PromiseCheck,
@@ -126,7 +127,7 @@ def finish_release(
     thresholds = replies[THRESHOLDS]
     pooled = pool_moments([reply.metrics for reply in replies[MOMENTS]])
     sketches = pool_sketches([score_sketches(reply) for reply in thresholds], LEVELS)
-    alpha, scored = plan.settings["calibration"]["alpha"], {*sketches, RIGHT, *map(right_of, sketches)}
+    alpha, scored = plan.settings["calibration"]["alpha"], {*sketches, HEAT, RIGHT, *map(right_of, sketches)}
     card: dict[str, Any] = {
         "settings": plan.settings,
         "calibration": {
