@@ -13,11 +13,12 @@ from fedlmd.release import load_release, save_release
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_release_with_lmd_in_its_verdict_is_written_and_run(run, tiny_result, tmp_path):
+def test_a_release_with_lmd_by_mahalanobis_distances_in_its_verdict_is_written_and_run(run, tiny_result, tmp_path):
     card = copy.deepcopy(tiny_result.metrics["card"])
     del card["self_test"]
     card["settings"]["detector"]["verdict"] = ["max-logit", "lmd"]
     card["settings"]["detector"]["lmd"]["inpainting"]["steps"] = 2
+    card["settings"]["detector"]["lmd"]["distance"] = "mahalanobis"
     release = load_release(save_release(tmp_path / "releases", card, tiny_result.weights))
     result = run("export", f"releases/{release.id}", "--onnx", "--threads", 1)
     assert result.stdout == ""
@@ -29,7 +30,7 @@ def test_a_release_with_lmd_in_its_verdict_is_written_and_run(run, tiny_result, 
     outputs = run_graph(folder / "model.onnx", images.numpy())
     predictions = Predictor(release).predict(images)
     for name in ("max-logit", "lmd", "verdict"):
-        assert np.abs(outputs[name] - [p.scores[name] for p in predictions]).max() < 1e-4
+        np.testing.assert_allclose(outputs[name], [p.scores[name] for p in predictions], rtol=1e-5, atol=1e-4)
     assert outputs["is_ood"].tolist() == [p.is_ood for p in predictions]
 
 
