@@ -12,6 +12,7 @@ from fedlmd.inference.onnx import run_graph
 from fedlmd.release import load_release, save_release
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 def test_a_release_with_lmd_by_mahalanobis_distances_in_its_verdict_is_written_and_run(run, tiny_result, tmp_path):
     card = copy.deepcopy(tiny_result.metrics["card"])

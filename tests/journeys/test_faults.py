@@ -27,6 +27,7 @@ def cluster():
         yield running
 
 
+@pytest.mark.slow
 def test_an_update_a_hundred_times_too_large_is_refused_and_the_others_make_the_round(cluster):
     run = FaultRun(cluster, 100)
     run.start("large", behaviours={"worker-2": WorkerBehaviour(fault="scale")}, rounds=1)
