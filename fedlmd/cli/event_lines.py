@@ -16,7 +16,12 @@ Event = Mapping[str, Any]
 # Workers of an event that are shown one by one.
 SHOWN = 12
 # What is shown of a worker's metrics after a round: words and key, of a share or number, and of bytes.
-FIGURES = {"accuracy before": "accuracy", "classifier loss": "classifier-loss", "denoiser loss": "denoiser-loss"}
+FIGURES = {
+    "accuracy before": "accuracy",
+    "classifier loss": "classifier-loss",
+    "thumbnails loss": "thumbnails-loss",
+    "denoiser loss": "denoiser-loss",
+}
 IMAGES = "num-examples"
 TRAFFIC = {"received": "bytes-down", "sent": "bytes-up"}
 # What the workers send after the rounds, in this order; the merge of denoisers is not in every run.

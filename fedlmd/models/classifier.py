@@ -77,7 +77,7 @@ class Classifier(nn.Module, ABC):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.small: Classifier | None = None  # a network of thumbnails, which is trained by itself
+        self.thumbnail_cnn: Classifier | None = None  # trained by itself, on thumbnails beside latents
 
     @abstractmethod
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:

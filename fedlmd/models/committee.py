@@ -50,7 +50,7 @@ class Committee(Classifier):
         self.last_blocks = LastBlocks(latents)
         if config.thumbnail:
             pixels = replace(latents, image_size=config.thumbnail, channels=3, patch=2)
-            self.small = CNN(replace(pixels, views=VIEWS, head="fixed"))
+            self.thumbnail_cnn = CNN(replace(pixels, views=VIEWS, head="fixed"))
 
     @property
     def head(self) -> nn.Linear:  # type: ignore[override]
@@ -111,9 +111,9 @@ class Committee(Classifier):
         Raises:
             ValueError: the classifier has none.
         """
-        if self.small is None:
+        if self.thumbnail_cnn is None:
             return super().thumbnail_embedding(images)
-        views = self.small.embedding(self.thumbnails(images))
+        views = self.thumbnail_cnn.embedding(self.thumbnails(images))
         return F.normalize(torch.stack(views.chunk(VIEWS, dim=1)).mean(0))
 
     def maps(self, images: Float[Tensor, "b _c h w"]) -> list[Float[Tensor, "b _c _h _w"]]:

@@ -17,7 +17,14 @@ from fedlmd.training.objectives import Batch, Objective, classification, denoisi
 
 
 def fit_classifier(
-    classifier: Classifier, images: LabelledImages, config: TrainingConfig, span: range, *, seed: int, mu: float = 0.0
+    classifier: Classifier,
+    images: LabelledImages,
+    config: TrainingConfig,
+    span: range,
+    *,
+    seed: int,
+    mu: float = 0.0,
+    stage: str = "classifier",
 ) -> Iterator[Progress]:
     """Train a classifier in place.
 
@@ -28,12 +35,13 @@ def fit_classifier(
         span: the steps to do now, out of the whole training.
         seed: of shuffling, augmentation and dropout.
         mu: strength of FedProx's pull towards the weights at the start (Li et al. 2020, eq. 2).
+        stage: name of the training in its progress.
     """
     generator = torch.Generator().manual_seed(seed)
     objective = classification(config.label_smoothing, views=classifier.config.views, generator=generator)
     objective = proximal(objective, mu, classifier)
     data = batches(images.pixels, images.labels, config, generator)
-    return fit("classifier", classifier, objective, data, of_images(config, images), span, seed)
+    return fit(stage, classifier, objective, data, of_images(config, images), span, seed)
 
 
 def fit_denoiser(

@@ -33,9 +33,11 @@ def fit_part(
     training, classifier = of_networks(images.training, settings), networks.classifier
     if part == "classifier":
         return fit_classifier(classifier, training, settings.classifier, span, seed=seed, mu=mu)
-    if part == "thumbnails" and classifier.small is not None:
+    if part == "thumbnails" and classifier.thumbnail_cnn is not None:
         small = thumbnails_of(training, settings)
-        return fit_classifier(classifier.small, small, settings.thumbnails, span, seed=seed, mu=mu)
+        return fit_classifier(
+            classifier.thumbnail_cnn, small, settings.thumbnails, span, seed=seed, mu=mu, stage="thumbnails"
+        )
     if not isinstance(networks.denoiser, DenoiserNetwork):
         raise ValueError("an ensemble of workers' denoisers cannot be trained further")
     channels = networks.denoiser.config.channels  # a thumbnail is the classifier's alone
@@ -46,7 +48,7 @@ def fit_part(
 
 def parts(settings: Settings) -> dict[str, str]:
     """The networks that are trained one after the other, and what the names of their weights begin with."""
-    thumbnails = {"thumbnails": "classifier.small."} if settings.networks.classifier.thumbnail else {}
+    thumbnails = {"thumbnails": "classifier.thumbnail_cnn."} if settings.networks.classifier.thumbnail else {}
     return {"classifier": "classifier.", **thumbnails, "denoiser": "denoiser."}
 
 

@@ -131,7 +131,7 @@ def test_the_network_of_thumbnails_gets_the_thumbnail_and_the_others_do_not():
     pixels = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(3)) * 2 - 1
     images = torch.cat([LATENTS, F.pixel_unshuffle(pixels, 4)], dim=1)
     (cnn, leading), (blocks, latents) = classifier.members(images)
-    small = classifier.small
+    small = classifier.thumbnail_cnn
     assert torch.equal(classifier.thumbnails(images), pixels)
     assert torch.equal(latents, LATENTS)
     assert torch.equal(leading, LATENTS[:, :64])

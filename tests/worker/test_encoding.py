@@ -18,6 +18,7 @@ from fedlmd.settings import from_mapping, to_mapping
 from fedlmd.worker.alone import resolved, train_alone
 from fedlmd.worker.encoding import Encoding, StoredMaps
 from fedlmd.worker.images import WorkerConfig
+from fedlmd.worker.training import fit_part, parts
 from fedlmd.worker.worker import Worker
 from tests.tiny_encoder import SETTINGS, paint, write_encoder
 
@@ -112,6 +113,24 @@ def test_fine_tuned_blocks_train_and_predict_as_any_classifier(place, tmp_path):
     predicted = [prediction.label for prediction in Predictor(load_release(path)).predict(known.images())]
     right = [known.names[label] for label in known.labels.tolist()]
     assert sum(map(str.__eq__, predicted, right)) > 0.9 * len(right)
+
+
+def test_the_network_of_thumbnails_is_trained_by_itself(place):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    data = {"source": str(place / "images"), "held_back": 0.3}
+    changes = {"encoder": {"name": "efficientnet-lite0"}, "image_size": 96, "models": {"denoiser": [8, 8]}}
+    settings = from_mapping({**SETTINGS, **changes, "data": data, "thumbnails": {"batch_size": 8}}).resolved([])[0]
+    worker = federation(settings, 1)[0]
+    sums = send(worker, "cells", settings).weights
+    constants = whitening(sums, settings.encoder.channels, settings.encoder.leading)
+    before = build(settings.networks).weights()
+    images, networks = drain(worker.images(settings, constants)), build(settings.networks, before | constants)
+    steps = list(fit_part("thumbnails", networks, images, settings, range(2), seed=0))
+    assert [(step.stage, step.done, step.total) for step in steps] == [("thumbnails", 1, 2), ("thumbnails", 2, 2)]
+    changed = [name for name, array in networks.weights().items() if not np.array_equal(array, before[name])]
+    assert changed
+    assert all(name.startswith("classifier.thumbnail_cnn.") for name in changed)
+    assert list(parts(settings)) == ["classifier", "thumbnails", "denoiser"]
 
 
 def test_a_release_without_its_encoder_or_with_another_is_refused(settings, tmp_path, monkeypatch):
