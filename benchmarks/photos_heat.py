@@ -48,7 +48,8 @@ def heat_figures(predictor: Predictor, folder: Path) -> dict[str, float]:
 
 def figures_of_heat(heat: NDArray[np.float32], inside: NDArray[np.bool_]) -> dict[str, float]:
     """The figures of heat-maps (N, H, W) and of the masks of the defects; see ``heat_figures``."""
-    over = [h[m].sum() / h.sum() / m.mean() for h, m in zip(heat, inside, strict=True)]
+    # A map without heat has none inside the mask.
+    over = [h[m].sum() / max(h.sum(), 1e-12) / m.mean() for h, m in zip(heat, inside, strict=True)]
     return {
         "tiles": len(heat),
         "over_chance": round(float(np.mean(over)), 2),
