@@ -29,7 +29,7 @@ LATENTS: dict[str, tuple[str, ...] | str] = {
 THUMBNAIL = "thumbnail"
 """The detector that comes to both lists where the classifier gets thumbnails beside latents."""
 
-WEIGHED = ("descriptor", THUMBNAIL)
+WEIGHED = (THUMBNAIL,)
 """The detectors whose weight in a verdict falls with the errors of their Gaussians, see ``competence``."""
 
 SMOOTHING = 0.05
@@ -37,7 +37,7 @@ SMOOTHING = 0.05
 
 ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.7, 0.8, 0.9), distance="mahalanobis")
 LMD_OF_LATENTS = replace(FAST, distance="mahalanobis")
-WEIGHTS_OF_LATENTS = {"descriptor": 1.0, THUMBNAIL: 2.0}
+WEIGHTS_OF_LATENTS = {"descriptor": 0.25, THUMBNAIL: 2.0}
 """What takes the place of the defaults on latents: chosen on other labels than those that results are given of. Scores
 of the denoiser are not in the verdict: with them unknown tiles and signs were detected less well."""
 

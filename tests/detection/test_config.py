@@ -17,7 +17,7 @@ def test_each_std_is_divided_by_its_scores_weight():
     scaled = DetectorConfig().chosen(latents=True, thumbnails=True).scaled(SCALE)
     assert {name: moments.std for name, moments in scaled.items()} == {
         "mahalanobis": 2.0,
-        "descriptor": 2.0,
+        "descriptor": 8.0,
         "thumbnail": 1.0,
     }
     assert {moments.mean for moments in scaled.values()} == {1.0}
@@ -32,10 +32,7 @@ def test_detectors_whose_gaussians_tell_labels_worse_weigh_less(classifier, near
     chosen, classified = DetectorConfig().chosen(latents=True, thumbnails=True), {"right": right(classifier)}
     scaled = chosen.scaled({**SCALE, **classified, "thumbnail-right": right(nearest)})
     assert scaled["thumbnail"].std == pytest.approx(1 / share)
-    assert (scaled["mahalanobis"].std, scaled["descriptor"].std) == (2.0, 2.0)
-    scaled = chosen.scaled({**SCALE, **classified, "descriptor-right": right(nearest)})
-    assert scaled["descriptor"].std == pytest.approx(2 / share)
-    assert (scaled["mahalanobis"].std, scaled["thumbnail"].std) == (2.0, 1.0)
+    assert (scaled["mahalanobis"].std, scaled["descriptor"].std) == (2.0, 8.0)
 
 
 def test_thumbnails_come_to_the_lists_that_nobody_gave():

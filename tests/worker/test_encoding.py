@@ -18,6 +18,7 @@ from fedlmd.settings import from_mapping, to_mapping
 from fedlmd.worker.alone import resolved, train_alone
 from fedlmd.worker.encoding import Encoding, StoredMaps
 from fedlmd.worker.images import WorkerConfig
+from fedlmd.worker.scores import nearest_right
 from fedlmd.worker.training import fit_part, parts
 from fedlmd.worker.worker import Worker
 from tests.tiny_encoder import SETTINGS, paint, write_encoder
@@ -77,7 +78,7 @@ def test_training_alone_gives_a_release_that_predicts_photographs(settings, plac
     torch.testing.assert_close(explained.heat, F.interpolate(beyond[:, None], (64, 64), mode="bilinear")[0, 0])
 
 
-def test_calibration_measures_the_heat_of_cells_and_how_often_the_nearest_class_is_right(settings, place):
+def test_calibration_measures_the_heat_of_cells_and_how_often_the_classifier_is_right(settings, place):
     worker = federation(settings, 1)[0]
     weights = half(build(settings.networks).weights()) | fitted([worker], settings)
     weights |= gaussians(send(worker, "sums", settings, weights).weights)
@@ -91,7 +92,7 @@ def test_calibration_measures_the_heat_of_cells_and_how_often_the_nearest_class_
     )
     detector = DETECTORS["descriptor"](inputs)
     nearest = (detector.nearest(latents) == chosen.labels).double()
-    assert measured["descriptor-right"]["mean"] == pytest.approx(float(nearest.mean()))
+    assert nearest_right(detector, chosen, CPU).mean().item() == pytest.approx(float(nearest.mean()))
     classified = networks.classifier(inputs.maps(latents)).argmax(1) == chosen.labels
     assert measured["right"]["mean"] == pytest.approx(float(classified.double().mean()))
 
