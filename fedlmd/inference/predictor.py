@@ -24,7 +24,7 @@ from fedlmd.settings import Settings, from_mapping
 CLASS = "class"
 """The name under which the cross-entropy of the true label is calibrated, from which label sets are made."""
 
-BRIGHTEST_CELL = 9.0
+BRIGHTEST_CELL = 1.5
 """Heat of an encoder's cells that is drawn brightest, in squared standard deviations."""
 
 BATCH = 64
