@@ -38,8 +38,9 @@ SMOOTHING = 0.05
 ONE_STEP_OF_LATENTS = OneStepConfig(levels=(0.7, 0.8, 0.9), distance="mahalanobis")
 LMD_OF_LATENTS = replace(FAST, distance="mahalanobis")
 WEIGHTS_OF_LATENTS = {"descriptor": 0.25, THUMBNAIL: 2.0}
-"""What takes the place of the defaults on latents: chosen on other labels than those that results are given of. Scores
-of the denoiser are not in the verdict: with them unknown tiles and signs were detected less well."""
+"""What takes the place of the defaults on latents: chosen on other labels than those that results are given of, but for
+the weight of the descriptor, which followed the demo of photographs. The verdict has no score of the denoiser: it made
+the detection of unknown tiles and signs worse."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,10 @@ class DetectorConfig:
             given |= {name: (*given[name], THUMBNAIL) for name in ("verdict", "calibrated") if name in given}
         if "calibrated" in given and not isinstance(self.verdict, str):
             given["calibrated"] = tuple(dict.fromkeys([*given["calibrated"], *self.verdict]))
-        if latents and gaussians:
-            given |= {"one_step": ONE_STEP_OF_LATENTS} if self.one_step == OneStepConfig() else {}
-            given |= {"lmd": LMD_OF_LATENTS} if self.lmd == FAST else {}
+        if latents and self.one_step == OneStepConfig():
+            given["one_step"] = ONE_STEP_OF_LATENTS if gaussians else OneStepConfig(levels=(0.5, 0.6, 0.7, 0.8))
+        if latents and gaussians and self.lmd == FAST:
+            given["lmd"] = LMD_OF_LATENTS
         if latents and isinstance(self.verdict, str) and not self.weights:
             given["weights"] = WEIGHTS_OF_LATENTS
         return replace(self, **given)
@@ -139,4 +141,6 @@ def competence(right: float, nearest_right: float) -> float:
         right: share of held-back images that the classifier classifies correctly, in [0, 1].
         nearest_right: share whose nearest class by the detector's Gaussians is their own, in [0, 1].
     """
-    return min(1.0, (1 - right + SMOOTHING) / (1 - nearest_right + SMOOTHING)) ** 2
+    # The shares come from workers, who may lie.
+    errors, nearest_errors = (max(0.0, 1 - share) + SMOOTHING for share in (right, nearest_right))
+    return min(1.0, errors / nearest_errors) ** 2

@@ -31,17 +31,8 @@ LATENTS = {
 }
 """On latents. They need fewer steps: the encoder has learned what images have in common."""
 
-THUMBNAILS = TrainingConfig(
-    AUTO,
-    passes=18.0,
-    fewest=480,
-    most=1000,
-    batch_size=32,
-    weight_decay=0.1,
-    ema=0.99,
-    augmentation=IMAGES["classifier"].augmentation,
-)
-"""Of the classifier's network of thumbnails."""
+THUMBNAILS = replace(IMAGES["classifier"], passes=18.0, fewest=480, most=1000, batch_size=32)
+"""Of the classifier's network of thumbnails, which are images."""
 
 
 def for_latents(part: str, config: TrainingConfig) -> TrainingConfig:

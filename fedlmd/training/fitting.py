@@ -39,7 +39,7 @@ def fit_classifier(
     """
     generator = torch.Generator().manual_seed(seed)
     objective = classification(config.label_smoothing, views=classifier.config.views, generator=generator)
-    objective = proximal(objective, mu, classifier)
+    objective = proximal(objective, mu, classifier, classifier.thumbnail_cnn)
     data = batches(images.pixels, images.labels, config, generator)
     return fit(stage, classifier, objective, data, of_images(config, images), span, seed)
 

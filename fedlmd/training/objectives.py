@@ -93,14 +93,19 @@ def focused(drawn: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     return torch.where(drawn < 0.5, 2 * drawn, low + (2 * drawn - 1) * (high - low))
 
 
-def proximal(objective: Objective, mu: float, network: nn.Module) -> Objective:
-    """Add FedProx's pull towards a network's present weights, mu / 2 ||w - w_global||^2 (Li et al. 2020, eq. 2)."""
+def proximal(objective: Objective, mu: float, network: nn.Module, apart: nn.Module | None = None) -> Objective:
+    """Add FedProx's pull towards a network's present weights, mu / 2 ||w - w_global||^2 (Li et al. 2020, eq. 2).
+
+    Those of ``apart``, a part that the objective does not train, have none: a gradient of 0 would let them decay.
+    """
     if mu == 0:
         return objective
-    anchor = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    others = set() if apart is None else set(apart.parameters())
+    anchor = {name: weight.detach().clone() for name, weight in network.named_parameters() if weight not in others}
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        distances = [(weight - anchor[name]).square().sum() for name, weight in model.named_parameters()]
+        weights = dict(model.named_parameters())
+        distances = [(weights[name] - start).square().sum() for name, start in anchor.items()]
         return objective(model, batch) + mu / 2 * torch.stack(distances).sum()
 
     return loss

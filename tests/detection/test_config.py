@@ -35,6 +35,11 @@ def test_detectors_whose_gaussians_tell_labels_worse_weigh_less(classifier, near
     assert (scaled["mahalanobis"].std, scaled["descriptor"].std) == (2.0, 8.0)
 
 
+@pytest.mark.parametrize(("classifier", "nearest"), [(7.0, 0.9), (0.9, -3.0), (-1.0, 2.0), (1.05, 1.05)])
+def test_shares_that_no_honest_worker_sends_give_a_weight_within_its_bounds(classifier, nearest):
+    assert 0 < competence(classifier, nearest) <= 1
+
+
 def test_thumbnails_come_to_the_lists_that_nobody_gave():
     assert DetectorConfig().chosen(latents=True, thumbnails=True).calibrated[-1] == "thumbnail"
     assert "thumbnail" not in DetectorConfig().chosen(latents=True).calibrated
@@ -48,5 +53,6 @@ def test_on_latents_scores_of_the_denoiser_use_the_gaussians_where_these_are_fit
     assert (chosen.one_step.distance, chosen.lmd.distance) == ("mahalanobis", "mahalanobis")
     without = DetectorConfig().chosen(latents=True, gaussians=False)
     assert (without.one_step.distance, without.lmd.distance) == ("embedding", "embedding")
+    assert without.one_step.levels == (0.5, 0.6, 0.7, 0.8)
     with pytest.raises(ValueError, match=r'distance of lmd is "mahalanobis".*take "embedding"'):
         chosen.chosen(latents=True, gaussians=False)

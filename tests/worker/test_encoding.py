@@ -120,7 +120,8 @@ def test_the_network_of_thumbnails_is_trained_by_itself(place):
     pytest.importorskip("efficientnet_lite_pytorch")
     data = {"source": str(place / "images"), "held_back": 0.3}
     changes = {"encoder": {"name": "efficientnet-lite0"}, "image_size": 96, "models": {"denoiser": [8, 8]}}
-    settings = from_mapping({**SETTINGS, **changes, "data": data, "thumbnails": {"batch_size": 8}}).resolved([])[0]
+    training = {"thumbnails": {"batch_size": 8}, "classifier": {"batch_size": 8, "weight_decay": 0.2}}
+    settings = from_mapping({**SETTINGS, **changes, **training, "data": data}).resolved([])[0]
     worker = federation(settings, 1)[0]
     sums = send(worker, "cells", settings).weights
     constants = whitening(sums, settings.encoder.channels, settings.encoder.leading)
@@ -132,6 +133,12 @@ def test_the_network_of_thumbnails_is_trained_by_itself(place):
     assert changed
     assert all(name.startswith("classifier.thumbnail_cnn.") for name in changed)
     assert list(parts(settings)) == ["classifier", "thumbnails", "denoiser"]
+    # Nor does the training of the classifier change it, with FedProx's pull or without.
+    before = networks.weights()
+    list(fit_part("classifier", networks, images, settings, range(2), seed=0, mu=0.1))
+    changed = [name for name, array in networks.weights().items() if not np.array_equal(array, before[name])]
+    assert changed
+    assert not any(name.startswith("classifier.thumbnail_cnn.") for name in changed)
 
 
 def test_a_release_without_its_encoder_or_with_another_is_refused(settings, tmp_path, monkeypatch):
